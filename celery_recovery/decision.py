@@ -1,0 +1,503 @@
+"""What to do now: `decide` is the one pure, total function between understanding a failure and acting on it.
+
+    Situation (what failed, the policy, the history, the clock)  ──decide──►  Decision (action, reason, delay)
+
+The rules, in order; the first that applies decides:
+
+    1  the task said so        Quarantine, Discard and Snooze are obeyed; `self.retry()` and RetryIn overrule the classifier
+    2  expected                an exception in the task's `throws` is no failure: FAIL, as Celery would
+    3  not retryable           the end, at once, unless the user's policy insists on retries (`Situation.explicit`)
+    4  attempts used up        the end
+    5  deadline, expires       a retry that would start too late is no retry: the end
+    6  otherwise               RETRY after a delay
+
+"The end" is `Situation.end`: dead letter, manual review, or fail; for an expected exception always fail.
+
+**The delay** is backoff and jitter within the policy's bounds, and never less than what the other side asked for
+(`retry_after`): that counts even beyond `max_delay`. A delay the user names is taken as it is. None exceeds a year.
+
+**Snooze** uses no attempt and is not limited in number, nor by the policy's deadline: waiting is not failing. It is
+limited by `expires` alone. Times are unix seconds, durations seconds; an attempt is 1-based.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from datetime import datetime, timezone
+from typing import Any
+
+from celery_recovery.backoff import RandomSource, next_delay
+from celery_recovery.errors.model import ErrorInfo, ErrorType
+from celery_recovery.exceptions import (
+    ConfigurationError,
+    Discard,
+    Quarantine,
+    RecoveryControl,
+    RetryIn,
+    Snooze,
+    as_seconds,
+)
+from celery_recovery.policy import LONGEST_DELAY, RecoveryStrategy, RetryPolicy
+
+__all__ = ("Action", "Ask", "Asked", "Attempt", "Decision", "History", "Reason", "Situation", "decide")
+
+#: Attempts that travel with a message.
+HISTORY_LENGTH = 10
+#: Characters of a message that travel with each.
+MESSAGE_LIMIT = 200
+
+
+class Action(str, enum.Enum):
+    """What to do. The word is what logs, metrics and letters carry."""
+
+    RETRY = "retry"  # publish the next attempt
+    DEAD_LETTER = "dead_letter"  # keep it where it can be replayed
+    MANUAL_REVIEW = "manual_review"  # keep it, for a person to look at first
+    FAIL = "fail"  # let it fail as plain Celery would
+    SNOOZE = "snooze"  # publish the same attempt for later
+    DISCARD = "discard"  # drop it for good
+
+    def __str__(self) -> str:
+        return self.value
+
+
+class Reason(str, enum.Enum):
+    """Why. One word for each line of the rules above."""
+
+    TRANSIENT = "transient"  # retried: it may pass
+    POLICY = "policy"  # retried, or not, because the policy says so, whatever the fault
+    REQUESTED = "requested"  # retried: the task asked for it
+    SNOOZED = "snoozed"  # later: the task asked for it
+    QUARANTINED = "quarantined"  # ended: the task asked for it
+    DISCARDED = "discarded"  # dropped: the task asked for it
+    EXPECTED = "expected"  # failed: the task lists it in `throws`
+    NOT_RETRYABLE = "not_retryable"  # ended: a retry would meet the same fault
+    EXHAUSTED = "exhausted"  # ended: no attempt is left
+    DEADLINE = "deadline"  # ended: the retry would start after the policy's deadline
+    EXPIRES = "expires"  # ended: the retry would start after the message has expired
+
+    def __str__(self) -> str:
+        return self.value
+
+
+class Ask(str, enum.Enum):
+    """What user code can ask for."""
+
+    RETRY = "retry"  # self.retry(), RetryIn
+    SNOOZE = "snooze"
+    QUARANTINE = "quarantine"
+    DISCARD = "discard"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What user code asked for, as plain values."""
+
+    ask: Ask
+    #: Seconds from now; None: as the policy says.
+    seconds: float | None = None
+    #: Unix time (seconds) at which to run; used when `seconds` is None.
+    until: float | None = None
+    #: Celery's limit for this request: n retries are n + 1 attempts; None: as the policy says.
+    max_retries: int | None = None
+    #: In the user's words.
+    reason: str = ""
+    #: A quarantine that a person has to look at.
+    review: bool = False
+
+    @classmethod
+    def retry(cls, *, countdown: Any = None, eta: Any = None, max_retries: int | None = None) -> Asked:
+        """The arguments of `self.retry()`. A naive `eta` is read as UTC; what lies in the past means at once.
+
+        Raises ConfigurationError for a countdown that is no duration, and for a limit that is no whole number.
+        """
+        seconds = None if countdown is None else as_seconds(countdown, "retry.countdown", least=-math.inf)
+        if max_retries is not None and (isinstance(max_retries, bool) or not isinstance(max_retries, int)):
+            raise ConfigurationError.of("retry.max_retries", expected="a whole number or None", got=max_retries)
+        return cls(ask=Ask.RETRY, seconds=seconds, until=_unix(eta), max_retries=max_retries)
+
+    @classmethod
+    def by(cls, exc: BaseException | None) -> Asked | None:
+        """What a control exception asks for; None for any other exception."""
+        if not isinstance(exc, RecoveryControl):
+            return None
+        if isinstance(exc, (RetryIn, Snooze)):
+            ask = Ask.RETRY if isinstance(exc, RetryIn) else Ask.SNOOZE
+            return cls(ask=ask, seconds=exc.seconds, reason=exc.reason)
+        if isinstance(exc, Discard):
+            return cls(ask=Ask.DISCARD, reason=exc.reason)
+        return cls(ask=Ask.QUARANTINE, reason=exc.reason, review=isinstance(exc, Quarantine) and exc.review)
+
+    def delay(self, now: float) -> float | None:
+        """Seconds from `now`, 0 to a year; None: not said."""
+        seconds = self.until - now if self.seconds is None and self.until is not None else self.seconds
+        return None if seconds is None else _bounded(seconds)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One attempt that failed, as it travels with the message."""
+
+    #: Which attempt of its life it was, 1-based.
+    n: int
+    #: Unix time of the failure.
+    at: float
+    #: What kind of fault it met.
+    error_type: ErrorType
+    #: Groups failures that are the same.
+    fingerprint: str = ""
+    #: Qualified class name.
+    exception: str = ""
+    #: The exception's text, cut to `MESSAGE_LIMIT` characters.
+    message: str = ""
+    #: Host name of the worker.
+    worker: str = ""
+    #: Seconds it ran; None: not known.
+    runtime: float | None = None
+    #: Seconds from this failure to the next start, as decided; None: there was no next.
+    delay: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready form; `from_dict` reads it back."""
+        return {
+            **{field.name: getattr(self, field.name) for field in fields(self)},
+            "error_type": self.error_type.value,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Any) -> Attempt | None:
+        """Read `to_dict`'s form, from a stranger perhaps: what makes no sense gets its default, a non-mapping is None."""
+        if not isinstance(data, Mapping):
+            return None
+        return cls(
+            n=max(_count(data.get("n")), 1),
+            at=_seconds(data.get("at")) or 0.0,
+            error_type=_error_type(data.get("error_type")),
+            runtime=_seconds(data.get("runtime")),
+            delay=_seconds(data.get("delay")),
+            **{name: _text(data.get(name)) for name in ("fingerprint", "exception", "message", "worker")},
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """What a task went through so far. It travels in the `recovery` header, so that no store is needed to decide."""
+
+    #: Failed attempts, newest last; the oldest are forgotten.
+    attempts: tuple[Attempt, ...] = ()
+    #: Retries in this life: Celery's `request.retries`.
+    retries: int = 0
+    #: How often it was put off without using an attempt.
+    deferrals: int = 0
+    #: Unix time of the first failure in this life; None: none yet.
+    first_failure: float | None = None
+    #: How often it came back from the dead letters.
+    replays: int = 0
+    #: Seconds of the last delay after an error; None: there was none.
+    last_delay: float | None = None
+
+    @property
+    def attempt(self) -> int:
+        """The number of the attempt that is running or has just failed, 1-based."""
+        return self.retries + 1
+
+    @classmethod
+    def from_header(cls, header: Any, *, retries: int | None = None) -> History:
+        """Read the `recovery` header, which may be missing, from another version, or garbage; never raises.
+
+        `retries` is Celery's own count, and wins over the header's.
+        """
+        data = header if isinstance(header, Mapping) else {}
+        listed = data.get("attempts")
+        attempts = map(Attempt.from_dict, listed[-HISTORY_LENGTH:] if isinstance(listed, (list, tuple)) else ())
+        return cls(
+            attempts=tuple(attempt for attempt in attempts if attempt is not None),
+            retries=_count(data.get("retries") if retries is None else retries),
+            deferrals=_count(data.get("deferrals")),
+            first_failure=_seconds(data.get("first_failure")),
+            replays=_count(data.get("replays")),
+            last_delay=_seconds(data.get("last_delay")),
+        )
+
+    def to_header(self) -> dict[str, Any]:
+        """JSON-ready form, for the `recovery` header."""
+        plain = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {**plain, "attempts": [attempt.to_dict() for attempt in self.attempts]}
+
+    def after(
+        self, info: ErrorInfo, *, worker: str | None = None, runtime: float | None = None, keep: int = HISTORY_LENGTH
+    ) -> History:
+        """With the failure that just happened; the newest `keep` attempts are kept."""
+        failed = Attempt(
+            n=self.attempt,
+            at=info.timestamp,
+            error_type=info.error_type,
+            fingerprint=info.fingerprint,
+            exception=_text(info.exception),
+            message=_text(info.message),
+            worker=worker or "",
+            runtime=runtime,
+        )
+        first = info.timestamp if self.first_failure is None else self.first_failure
+        return replace(self, attempts=(*self.attempts, failed)[-max(keep, 1) :], first_failure=first)
+
+    def then(self, decision: Decision) -> History:
+        """With what was decided about it: this is what the *next* message carries."""
+        if decision.action is Action.SNOOZE:
+            return self._snoozed()
+        if decision.action is not Action.RETRY:
+            return self
+        attempts = (*self.attempts[:-1], *(replace(last, delay=decision.delay) for last in self.attempts[-1:]))
+        return replace(self, attempts=attempts, retries=self.retries + 1, last_delay=decision.delay)
+
+    def replayed(self) -> History:
+        """As a replay starts: a new life with all its attempts, and the old one remembered."""
+        return replace(self, retries=0, deferrals=0, first_failure=None, last_delay=None, replays=self.replays + 1)
+
+    def _snoozed(self) -> History:
+        """A snooze is no failure: what `after` noted of it is taken back."""
+        *before, last = self.attempts or (None,)
+        first = None if last is not None and last.at == self.first_failure else self.first_failure
+        attempts = tuple(attempt for attempt in before if attempt is not None)
+        return replace(self, attempts=attempts, first_failure=first, deferrals=self.deferrals + 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Situation:
+    """All that a decision depends on, beside the dice."""
+
+    #: What failed.
+    info: ErrorInfo
+    #: How it would be retried.
+    policy: RetryPolicy
+    #: What happens when it is not.
+    end: RecoveryStrategy = RecoveryStrategy.DEAD_LETTER
+    #: The user's policy asks for retries of just this failure, whatever the classifier says.
+    explicit: bool = False
+    #: What happened before; whether this failure is noted in it already makes no difference.
+    history: History = History()  # noqa: RUF009  # frozen
+    #: Unix time.
+    now: float
+    #: Unix time at which the message expires; None: never.
+    expires: float | None = None
+    #: What user code asked for; None: nothing, it just failed.
+    asked: Asked | None = None
+    #: The exception is in the task's `throws`.
+    expected: bool = False
+
+    @property
+    def max_attempts(self) -> int | None:
+        """The limit that counts here: the request's own, or else the policy's; None: no limit."""
+        if self.asked is not None and self.asked.max_retries is not None:
+            return max(self.asked.max_retries, 0) + 1
+        return self.policy.max_attempts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What to do, and why: enough to act on it and to log it without looking anywhere else."""
+
+    action: Action
+    reason: Reason
+    #: Seconds until the next start; None: there is no next.
+    delay: float | None = None
+    #: The attempt that this is about, 1-based.
+    attempt: int
+    #: The limit that counted; None: no limit.
+    max_attempts: int | None
+    #: The classifier's rule.
+    rule: str
+    #: The circumstances in one sentence, for people.
+    detail: str = ""
+
+    @property
+    def uses_attempt(self) -> bool:
+        """The next start is a new attempt, not the same one later."""
+        return self.action is Action.RETRY
+
+    @classmethod
+    def retry(cls, situation: Situation, reason: Reason, delay: float, detail: str = "") -> Decision:
+        """Run it again in `delay` seconds."""
+        return cls._about(situation, Action.RETRY, reason, detail, delay)
+
+    @classmethod
+    def snooze(cls, situation: Situation, delay: float, detail: str = "") -> Decision:
+        """Run the same attempt in `delay` seconds."""
+        return cls._about(situation, Action.SNOOZE, Reason.SNOOZED, detail, delay)
+
+    @classmethod
+    def discard(cls, situation: Situation, detail: str = "") -> Decision:
+        """Drop it for good."""
+        return cls._about(situation, Action.DISCARD, Reason.DISCARDED, detail)
+
+    @classmethod
+    def quarantine(cls, situation: Situation, review: bool, detail: str = "") -> Decision:
+        """Among the dead letters, because the task said so."""
+        action = Action.MANUAL_REVIEW if review else Action.DEAD_LETTER
+        return cls._about(situation, action, Reason.QUARANTINED, detail)
+
+    @classmethod
+    def ending(cls, situation: Situation, reason: Reason, detail: str = "") -> Decision:
+        """The situation's end."""
+        end = RecoveryStrategy.FAIL if situation.expected else situation.end
+        return cls._about(situation, _ENDS.get(end, Action.DEAD_LETTER), reason, detail)
+
+    @classmethod
+    def _about(
+        cls, situation: Situation, action: Action, reason: Reason, detail: str, delay: float | None = None
+    ) -> Decision:
+        return cls(
+            action=action,
+            reason=reason,
+            delay=delay,
+            attempt=situation.history.attempt,
+            max_attempts=situation.max_attempts,
+            rule=situation.info.rule,
+            detail=detail,
+        )
+
+
+def decide(situation: Situation, random: RandomSource) -> Decision:
+    """Apply the rules in the module's docstring. Never raises, whatever the values; `random` is the only dice."""
+    asked = situation.asked
+    if asked is None:
+        return _about_failure(situation, random)
+    if asked.ask is Ask.DISCARD:
+        return Decision.discard(situation, asked.reason)
+    if asked.ask is Ask.QUARANTINE:
+        return Decision.quarantine(situation, asked.review, asked.reason)
+    if asked.ask is Ask.SNOOZE:
+        return _about_snooze(situation, asked)
+    return _retry(situation, Reason.REQUESTED, random)
+
+
+def _about_failure(situation: Situation, random: RandomSource) -> Decision:
+    info = situation.info
+    if situation.expected:
+        return Decision.ending(situation, Reason.EXPECTED, "the task lists this exception in its `throws`")
+    if not info.is_retryable and not situation.explicit:
+        return Decision.ending(situation, Reason.NOT_RETRYABLE, f"rule {info.rule}: a retry would meet the same fault")
+    if situation.policy.max_attempts == 1:
+        return Decision.ending(situation, Reason.POLICY, "the policy allows no retry")
+    return _retry(situation, Reason.TRANSIENT if info.is_retryable else Reason.POLICY, random)
+
+
+def _about_snooze(situation: Situation, asked: Asked) -> Decision:
+    delay = asked.delay(situation.now) or 0.0
+    if _expired(situation, delay):
+        return Decision.ending(situation, Reason.EXPIRES, f"in {delay:g} s the message will have expired")
+    return Decision.snooze(situation, delay, asked.reason)
+
+
+def _retry(situation: Situation, reason: Reason, random: RandomSource) -> Decision:
+    """Retry, if the limits allow."""
+    attempt, limit = situation.history.attempt, situation.max_attempts
+    if limit is not None and attempt >= limit:
+        return Decision.ending(situation, Reason.EXHAUSTED, f"attempt {attempt} of {limit} failed")
+    delay = _delay(situation, random)
+    if _past_deadline(situation, delay):
+        return Decision.ending(situation, Reason.DEADLINE, f"a retry in {delay:.3g} s would miss the deadline")
+    if _expired(situation, delay):
+        return Decision.ending(situation, Reason.EXPIRES, f"in {delay:.3g} s the message will have expired")
+    return Decision.retry(situation, reason, delay, _why(situation, delay))
+
+
+def _delay(situation: Situation, random: RandomSource) -> float:
+    """Seconds from now: as asked, or computed and not below what the other side wants."""
+    asked = situation.asked.delay(situation.now) if situation.asked else None
+    if asked is not None:
+        return asked
+    policy = situation.policy
+    computed = next_delay(
+        situation.history.attempt,
+        strategy=policy.backoff,
+        jitter=policy.jitter,
+        base=policy.base_delay,
+        maximum=policy.max_delay,
+        floor=policy.floor,
+        previous=situation.history.last_delay,
+        random=random,
+    )
+    return min(max(computed, _asked_by_server(situation.info)), LONGEST_DELAY)
+
+
+def _asked_by_server(info: ErrorInfo) -> float:
+    """Seconds that the other side wants us to wait; 0 when it did not say, or said nonsense."""
+    return _seconds(info.retry_after) or 0.0
+
+
+def _past_deadline(situation: Situation, delay: float) -> bool:
+    """Would a retry start after the policy's deadline, which counts from the first failure?"""
+    if situation.policy.deadline is None:
+        return False
+    first = situation.history.first_failure
+    return situation.now + delay > (situation.now if first is None else first) + situation.policy.deadline
+
+
+def _expired(situation: Situation, delay: float) -> bool:
+    """Would the message reach its worker too late? Celery drops it then, without a trace."""
+    return situation.expires is not None and situation.now + delay >= situation.expires
+
+
+def _why(situation: Situation, delay: float) -> str:
+    """What people cannot read off the reason."""
+    if situation.asked:
+        return situation.asked.reason
+    if delay == _asked_by_server(situation.info):
+        return f"the other side asked for {delay:g} s"
+    return "" if situation.info.is_retryable else "the policy insists, the classifier would not retry"
+
+
+_ENDS = {
+    RecoveryStrategy.DEAD_LETTER: Action.DEAD_LETTER,
+    RecoveryStrategy.MANUAL_REVIEW: Action.MANUAL_REVIEW,
+    RecoveryStrategy.FAIL: Action.FAIL,
+}
+
+
+def _unix(moment: Any) -> float | None:
+    """Unix time of a datetime (naive: UTC) or of its ISO form; None for anything else."""
+    if isinstance(moment, str):
+        try:
+            moment = datetime.fromisoformat(moment)
+        except ValueError:
+            return None
+    if not isinstance(moment, datetime):
+        return None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()
+
+
+def _bounded(seconds: float) -> float:
+    """0 to a year; nan is 0."""
+    return min(seconds, LONGEST_DELAY) if seconds > 0 else 0.0
+
+
+def _seconds(value: Any) -> float | None:
+    """A finite number >= 0 as float, or None."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= _LARGEST:
+        return None
+    return float(value)
+
+
+def _count(value: Any) -> int:
+    """A whole number >= 0, or 0."""
+    return min(value, 10**9) if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+
+
+def _text(value: Any) -> str:
+    """Text that any serialiser can write, cut; empty for anything else."""
+    return value[:MESSAGE_LIMIT].encode("utf-8", "replace").decode() if isinstance(value, str) else ""
+
+
+def _error_type(value: Any) -> ErrorType:
+    try:
+        return ErrorType(value)
+    except ValueError:
+        return ErrorType.UNKNOWN
+
+
+#: Seconds beyond any date: a header with more is garbage.
+_LARGEST = 1e15

@@ -1,0 +1,185 @@
+"""What this package raises, and what user code may raise to steer it. Imports nothing of the package.
+
+    Exception
+    ├── RecoveryError                 something of ours went wrong
+    │   ├── ConfigurationError        (also a ValueError) an option has a value that makes no sense
+    │   ├── StoreUnavailable          Redis, where the dead letters are, cannot be reached
+    │   ├── LetterNotFound            no dead letter has that id
+    │   ├── PublishFailed             the broker did not confirm a message in time
+    │   └── UnserialisableLetter      a message cannot be written down, so it cannot be sent or kept
+    └── RecoveryControl               raised *by tasks*: an instruction, not a failure
+        ├── RetryIn(seconds)          run again after this delay; uses an attempt
+        ├── Snooze(seconds)           run again later; uses no attempt
+        ├── Quarantine(reason)        straight to the dead letters
+        └── Discard(reason)           drop it, as a decision on the record
+
+The docstring of a class is its default message. Every one of them can be pickled, copied, and built again from its
+`args` alone, which is all that Celery's JSON result backends keep.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+from datetime import timedelta
+from typing import Any
+
+__all__ = (
+    "ConfigurationError",
+    "Discard",
+    "LetterNotFound",
+    "PublishFailed",
+    "Quarantine",
+    "RecoveryControl",
+    "RecoveryError",
+    "RetryIn",
+    "Snooze",
+    "StoreUnavailable",
+    "UnserialisableLetter",
+    "as_seconds",
+)
+
+#: Characters of a refused value that are shown in a message.
+SHOWN_LIMIT = 120
+
+
+def _documented(cls: type[BaseException]) -> str:
+    """The class's docstring on one line; its name when Python runs with -OO and there are none."""
+    return " ".join((cls.__doc__ or cls.__name__).split())
+
+
+class RecoveryError(Exception):
+    """Something went wrong in the recovery of a task."""
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or _documented(type(self)))
+
+
+class ConfigurationError(RecoveryError, ValueError):
+    """An option of celery-recovery has a value that makes no sense."""
+
+    #: The option's full name, e.g. `"recovery_policies['network'].max_delay"`; empty when built from a message.
+    option: str = ""
+    #: What would have been right.
+    expected: str = ""
+    #: What was there, as text: the value itself may be anything, and need not survive pickling.
+    got: str = ""
+
+    @classmethod
+    def of(cls, option: str, *, expected: str, got: object, hint: str = "") -> ConfigurationError:
+        """Build the error whose message names the option, what was expected and what was given.
+
+        `hint` is a closing sentence, such as the nearest known name.
+        """
+        shown = _shown(got)
+        message = f"{option}: expected {expected}, got {shown}."
+        self = cls(f"{message} {hint}" if hint else message)
+        self.option, self.expected, self.got = option, expected, shown
+        return self
+
+
+class StoreUnavailable(RecoveryError):
+    """The Redis that holds the dead letters cannot be reached."""
+
+
+class LetterNotFound(RecoveryError):
+    """There is no dead letter with that id."""
+
+
+class PublishFailed(RecoveryError):
+    """The broker did not confirm a message in the time it was given."""
+
+
+class UnserialisableLetter(RecoveryError):
+    """The message cannot be serialised, so it can be neither sent nor stored."""
+
+
+class RecoveryControl(Exception):
+    """The task asked for something to be done with it."""
+
+    def __init__(self, reason: str = "") -> None:
+        self.reason = reason
+        super().__init__(reason)
+
+    def __str__(self) -> str:
+        return self.reason or _documented(type(self))
+
+
+class _Later(RecoveryControl):
+    """The task asked to run again later."""
+
+    def __init__(self, seconds: float | timedelta, reason: str = "") -> None:
+        super().__init__(reason)
+        self.seconds = as_seconds(seconds, f"{type(self).__name__}.seconds")
+        self.args = (self.seconds, reason)
+
+
+class RetryIn(_Later):
+    """The task asked to be retried after a delay of its own choice.
+
+    `seconds` (or a timedelta) is the delay; it uses up an attempt. Raises ConfigurationError if it is negative, not
+    finite or not a number.
+    """
+
+    def __str__(self) -> str:
+        return self.reason or f"The task asked to be retried in {self.seconds:g} s."
+
+
+class Snooze(_Later):
+    """The task asked to run again later, which is no failure and uses up no attempt.
+
+    `seconds` (or a timedelta) is the delay. Raises ConfigurationError if it is negative, not finite or not a number.
+    """
+
+    def __str__(self) -> str:
+        return self.reason or f"The task asked to run again in {self.seconds:g} s."
+
+
+class Quarantine(RecoveryControl):
+    """The task asked to be put among the dead letters."""
+
+    def __init__(self, reason: str = "", review: bool = False) -> None:
+        super().__init__(reason)
+        #: True: a person has to look at it before it may run again.
+        self.review = review
+        self.args = (reason, review)
+
+
+class Discard(RecoveryControl):
+    """The task asked to be dropped for good."""
+
+
+def as_seconds(value: Any, option: str, *, least: float = 0.0, most: float = math.inf) -> float:
+    """Read a duration as it comes in at the edge: int, float or timedelta, to seconds as float.
+
+    Raises ConfigurationError (naming `option`) for anything else, a bool, nan, inf, or outside `least`..`most`.
+    """
+    seconds = _real(value.total_seconds() if isinstance(value, timedelta) else value)
+    if seconds is None or not least <= seconds <= most:
+        raise ConfigurationError.of(option, expected=_duration(least, most), got=value)
+    return seconds
+
+
+def _real(value: Any) -> float | None:
+    """A finite number as float, or None. A bool is not a number here."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:  # an int beyond a float's range
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _duration(least: float, most: float) -> str:
+    """The expectation in words, e.g. `"seconds from 0 to 60"`."""
+    return f"seconds >= {least:g}" if math.isinf(most) else f"seconds from {least:g} to {most:g}"
+
+
+def _shown(value: object) -> str:
+    """`repr(value)`, cut; a broken `__repr__` must not hide the message it stands in."""
+    try:
+        text = repr(value)
+    except Exception:
+        text = f"<{type(value).__name__}>"
+    return text if len(text) <= SHOWN_LIMIT else text[: SHOWN_LIMIT - 1] + "…"

@@ -1,0 +1,407 @@
+"""What becomes of a failure: how often and how slowly it is retried, and what happens in the end.
+
+`RetryPolicy` is the arithmetic of retrying one kind of error. `RecoveryPolicy` finds, for one failure, the `Course`
+to take: a `RetryPolicy` and an end. It asks in this order, and the first that has something to say wins:
+
+    1  the exception's class      most specific class along the MRO first; the task's word before the app's
+    2  the task                   `policies={error type: …}`, then `policy=…` for all types
+    3  the app                    the setting `recovery_policies`, in the same forms
+    4  DEFAULT_POLICIES           and, in the end, the dead letters
+
+Each may speak of the retrying, of the end, or of both; what one leaves open is taken from the next.
+
+**When the classifier is overruled.** A policy normally says only *how* retryable failures are retried: a longer NETWORK
+policy does not make an HTTP 404 worth a retry. Where the user has been explicit, the user is right: a policy of more
+than one attempt for an exception class, or for one of `PERMANENT_TYPES`, has such failures retried even when the
+classifier calls them not retryable. `Course.explicit` tells.
+"""
+
+from __future__ import annotations
+
+import builtins
+import difflib
+import enum
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from copy import copy
+from dataclasses import dataclass, fields, replace
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+from celery_recovery.backoff import Backoff, BackoffStrategy, Jitter
+from celery_recovery.errors.model import ErrorInfo, ErrorType
+from celery_recovery.errors.reading import mro_of, qualified_name
+from celery_recovery.exceptions import ConfigurationError, as_seconds
+
+__all__ = (
+    "DEFAULT_POLICIES",
+    "LONGEST_DELAY",
+    "NEVER",
+    "PERMANENT_TYPES",
+    "Course",
+    "RecoveryPolicy",
+    "RecoveryStrategy",
+    "RetryPolicy",
+)
+
+#: No delay is longer, whoever asks for it: a year, in seconds. Beyond that dates overflow, and nobody waits any more.
+LONGEST_DELAY = 365 * 86400.0
+
+E = TypeVar("E", bound=enum.Enum)
+
+
+class RecoveryStrategy(str, enum.Enum):
+    """What to do about a kind of error. All but RETRY are also what may happen in the end."""
+
+    RETRY = "retry"  # run it again, as the policies below say
+    DEAD_LETTER = "dead_letter"  # keep it where it can be replayed
+    MANUAL_REVIEW = "manual_review"  # keep it, and let a person approve it first
+    FAIL = "fail"  # let it fail as plain Celery would
+
+    def __str__(self) -> str:
+        return self.value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """How one kind of error is retried. Durations are seconds; int, float and timedelta are accepted.
+
+    Raises ConfigurationError that names the option, what was expected and what was given.
+    """
+
+    #: Runs in all, the first included; None: no limit in number (better with a `deadline`).
+    max_attempts: int | None = 5
+    #: Seconds that the backoff starts from.
+    base_delay: float = 1.0
+    #: Seconds that no computed delay exceeds. A server's own Retry-After may.
+    max_delay: float = 300.0
+    #: How the delay grows: a strategy, its name, or a callable from the failed attempt (1-based) to seconds.
+    backoff: Backoff = BackoffStrategy.EXPONENTIAL
+    #: How much of it is left to chance. EQUAL spreads almost as well as FULL, and with it at least half of the planned
+    #: time is certain to pass before the attempts are used up; with FULL a run of low draws gives up early.
+    jitter: Jitter = Jitter.EQUAL
+    #: Seconds that no delay after an error falls below, whatever the jitter. None: half of `base_delay`, at most 0.5.
+    min_delay: float | None = None
+    #: Seconds after the *first failure* of this life of the task within which every retry has to start; None: no limit.
+    deadline: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in _validated(self._fields(), "RetryPolicy").items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def floor(self) -> float:
+        """`min_delay` as a number of seconds."""
+        return min(0.5, self.base_delay / 2) if self.min_delay is None else self.min_delay
+
+    def replace(self, **changes: Any) -> RetryPolicy:
+        """A copy with some fields changed, checked again; unknown fields are refused with the nearest name."""
+        return RetryPolicy(**_validated({**self._fields(), **changes}, "RetryPolicy"))
+
+    @classmethod
+    def of(cls, value: Any, option: str = "RetryPolicy") -> RetryPolicy:
+        """Read the forms that a user may write; `option` is what a ConfigurationError calls it.
+
+        A RetryPolicy is itself; a mapping gives its fields; an int is `max_attempts`; None or False is "never retry".
+        """
+        if isinstance(value, RetryPolicy):
+            return value
+        if value is None or value is False:
+            return NEVER
+        if isinstance(value, Mapping):
+            return cls(**_validated(value, option))
+        if isinstance(value, int) and value is not True:
+            return cls(max_attempts=_attempts(value, option))
+        expected = "a RetryPolicy, a mapping of its fields, a number of attempts, or None"
+        raise ConfigurationError.of(option, expected=expected, got=value)
+
+    def _fields(self) -> dict[str, Any]:
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Course:
+    """What to do about one failure."""
+
+    #: How it is retried, if it is.
+    policy: RetryPolicy
+    #: What happens when it is not, or no more; never RETRY.
+    end: RecoveryStrategy = RecoveryStrategy.DEAD_LETTER
+    #: The user asked for retries of just this kind of failure, whatever the classifier thinks of it.
+    explicit: bool = False
+    #: Which option said so, e.g. `"policies['network']"`; `"default"` when none did.
+    source: str = "default"
+
+    def replace(self, **changes: Any) -> Course:
+        """A copy with some fields changed."""
+        return replace(self, **changes)
+
+
+class RecoveryPolicy:
+    """What becomes of a failure, from all that the task and the app say about it (see the module's docstring).
+
+    For a policy of your own derive from this class, override `for_error`, and give an instance as `recovery_policies`
+    or as a task's `policies`. It has to be pure: same failure, same answer.
+    """
+
+    _layers: tuple[_Layer, ...]  # most specific first
+
+    def __init__(self, policies: Any = None, *, option: str = "recovery_policies") -> None:
+        self._layers = _layers(policies, None, option, option)
+
+    @classmethod
+    def build(cls, app_policies: Any = None, task_policies: Any = None, task_policy: Any = None) -> RecoveryPolicy:
+        """Put the app's setting and a task's `policies=` and `policy=` together; each may be None: nothing said.
+
+        Raises ConfigurationError for what cannot be understood, naming the option down to the key.
+        """
+        base = app_policies if isinstance(app_policies, RecoveryPolicy) else cls(app_policies)
+        return base.refined(task_policies, task_policy)
+
+    def refined(self, policies: Any = None, policy: Any = None) -> RecoveryPolicy:
+        """This policy with a task's own words in front. A task's RecoveryPolicy instance takes this one's place."""
+        if isinstance(policies, RecoveryPolicy):
+            return policies.refined(None, policy)
+        refined = copy(self)
+        refined._layers = (*_layers(policies, policy, "policies", "policy"), *self._layers)
+        return refined
+
+    def for_error(self, exc: BaseException | None, info: ErrorInfo) -> Course:
+        """The course for one failure. `exc` may be None when only its record is left: then its class name counts."""
+        return _resolved([*self._by_class(exc, info), *self._by_type(info.error_type)], info.error_type)
+
+    def _by_class(self, exc: BaseException | None, info: ErrorInfo) -> Iterator[_Word]:
+        tables = [layer.classes for layer in self._layers if layer.classes]
+        for name in _lineage(exc, info) if tables else ():
+            yield from (table[name] for table in tables if name in table)
+
+    def _by_type(self, error_type: ErrorType) -> Iterator[_Word]:
+        for layer in self._layers:
+            if error_type in layer.types:
+                yield layer.types[error_type]
+            if layer.overall:
+                yield layer.overall
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Word:
+    """What one entry of one layer says; None: it does not say."""
+
+    source: str
+    retry: RetryPolicy | None = None
+    end: RecoveryStrategy | None = None
+    #: "Retry", without saying how: a "never" further down does not count.
+    again: bool = False
+    #: It is about an exception class or a type that is not retried by nature.
+    pointed: bool = False
+
+    @property
+    def insists(self) -> bool:
+        return self.pointed and (self.again or (self.retry is not None and self.retry.max_attempts != 1))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Layer:
+    """What a task or an app says, read and checked."""
+
+    classes: Mapping[str, _Word]
+    types: Mapping[ErrorType, _Word]
+    overall: _Word | None
+
+
+def _resolved(words: Iterable[_Word], error_type: ErrorType) -> Course:
+    """Fold words, first come first served, over the default."""
+    retry, end, again = None, None, None
+    for word in words:
+        end = end or word.end
+        if retry is None and word.retry and not (again and word.retry.max_attempts == 1):
+            retry = word
+        if retry is None and again is None and word.again:
+            again = word
+    spoken = again or retry
+    return Course(
+        policy=(retry and retry.retry) or DEFAULT_POLICIES[error_type],
+        end=end or RecoveryStrategy.DEAD_LETTER,
+        explicit=spoken is not None and spoken.insists,
+        source=spoken.source if spoken else "default",
+    )
+
+
+def _layers(policies: Any, policy: Any, policies_option: str, policy_option: str) -> tuple[_Layer, ...]:
+    layers = []
+    if policies is not None:
+        layers.append(_layer(policies, policies_option))
+    if policy is not None:
+        layers.append(_Layer(classes={}, types={}, overall=_word(policy, policy_option)))
+    return tuple(layers)
+
+
+def _layer(value: Any, option: str) -> _Layer:
+    """Read one layer: a mapping of keys to words, or one word for everything."""
+    if not isinstance(value, Mapping) or (value and value.keys() <= _WORD_FIELDS):
+        return _Layer(classes={}, types={}, overall=_word(value, option))
+    classes: dict[str, _Word] = {}
+    types: dict[ErrorType, _Word] = {}
+    for given, entry in value.items():
+        key = _key(given, option)
+        source = f"{option}[{key.value if isinstance(key, ErrorType) else key!r}]"
+        if isinstance(key, ErrorType):
+            types[key] = _word(entry, source, pointed=key in PERMANENT_TYPES)
+        else:
+            classes[key] = _word(entry, source, pointed=True)
+    return _Layer(classes=classes, types=types, overall=None)
+
+
+def _word(value: Any, option: str, *, pointed: bool = False) -> _Word:
+    """Read one entry: a strategy, a Course, or one of `RetryPolicy.of`'s forms, a mapping also with `end`."""
+    if isinstance(value, Course):
+        return _Word(source=option, retry=value.policy, end=value.end, pointed=pointed)
+    if isinstance(value, str):
+        strategy = _member(RecoveryStrategy, value, option)
+        if strategy is RecoveryStrategy.RETRY:
+            return _Word(source=option, again=True, pointed=pointed)
+        return _Word(source=option, retry=NEVER, end=strategy, pointed=pointed)
+    if isinstance(value, Mapping) and "end" in value:
+        rest = {name: entry for name, entry in value.items() if name != "end"}
+        retry = RetryPolicy.of(rest, option) if rest else None
+        return _Word(source=option, retry=retry, end=_end(value["end"], f"{option}.end"), pointed=pointed)
+    return _Word(source=option, retry=RetryPolicy.of(value, option), pointed=pointed)
+
+
+def _end(value: Any, option: str) -> RecoveryStrategy:
+    end = _member(RecoveryStrategy, value, option)
+    if end is RecoveryStrategy.RETRY:
+        raise ConfigurationError.of(option, expected="what happens after the last retry", got=str(end))
+    return end
+
+
+def _key(key: Any, option: str) -> ErrorType | str:
+    """An error type, or an exception class as its qualified name (no class is imported to be recognised)."""
+    if isinstance(key, type) and issubclass(key, BaseException):
+        return qualified_name(key)
+    if isinstance(key, str):
+        if key in _TYPE_NAMES:
+            return ErrorType(key)
+        if "." in key:
+            return key
+        builtin = getattr(builtins, key, None)
+        if isinstance(builtin, type) and issubclass(builtin, BaseException):
+            return qualified_name(builtin)
+    raise ConfigurationError.of(
+        f"{option} key",
+        expected="an error type, an exception class or its dotted name",
+        got=key,
+        hint=_nearest(str(key), [*_TYPE_NAMES, *_WORD_FIELDS]),
+    )
+
+
+def _lineage(exc: BaseException | None, info: ErrorInfo) -> list[str]:
+    """Qualified class names, most specific first."""
+    return [info.exception] if exc is None else [qualified_name(cls) for cls in mro_of(type(exc))]
+
+
+def _validated(given: Mapping[str, Any], option: str) -> dict[str, Any]:
+    """All fields of a RetryPolicy, checked, from some of them. `option` is the prefix of their names in errors."""
+    for name in given:
+        if name not in _DEFAULTS:
+            expected, hint = f"one of {', '.join(_DEFAULTS)}", _nearest(str(name), _DEFAULTS)
+            raise ConfigurationError.of(f"{option}.{name}", expected=expected, got=name, hint=hint)
+    values = {**_DEFAULTS, **given}
+    return {name: check(values, f"{option}.{name}") for name, check in _CHECKS.items()}
+
+
+def _attempts(value: Any, option: str) -> int | None:
+    if value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+        return value
+    raise ConfigurationError.of(option, expected="a whole number >= 1, or None for no limit", got=value)
+
+
+def _base_delay(values: Mapping[str, Any], option: str) -> float:
+    return as_seconds(values["base_delay"], option, most=LONGEST_DELAY)
+
+
+def _max_delay(values: Mapping[str, Any], option: str) -> float:
+    base = as_seconds(values["base_delay"], option)
+    maximum = as_seconds(values["max_delay"], option, most=LONGEST_DELAY)
+    if maximum < base:
+        raise ConfigurationError.of(option, expected=f"seconds >= base_delay ({base:g})", got=values["max_delay"])
+    return maximum
+
+
+def _min_delay(values: Mapping[str, Any], option: str) -> float | None:
+    if values["min_delay"] is None:
+        return None
+    return as_seconds(values["min_delay"], option, most=as_seconds(values["max_delay"], option))
+
+
+def _deadline(values: Mapping[str, Any], option: str) -> float | None:
+    return None if values["deadline"] is None else as_seconds(values["deadline"], option)
+
+
+def _backoff(values: Mapping[str, Any], option: str) -> Backoff:
+    value = values["backoff"]
+    return value if callable(value) else _member(BackoffStrategy, value, option, also="a callable")
+
+
+def _jitter(values: Mapping[str, Any], option: str) -> Jitter:
+    return _member(Jitter, values["jitter"], option)
+
+
+def _member(kind: type[E], value: Any, option: str, *, also: str = "") -> E:
+    """A member of an enum, given itself or its value."""
+    try:
+        return kind(value)
+    except ValueError:
+        names = [str(member) for member in kind]
+        expected = f"one of {', '.join(names)}" + (f", or {also}" if also else "")
+        raise ConfigurationError.of(option, expected=expected, got=value, hint=_nearest(str(value), names)) from None
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name.lower(), list(known), n=1)
+    return f"Did you mean {close[0]!r}?" if close else ""
+
+
+#: In this order: `max_delay` is checked against a `base_delay` that has passed.
+_CHECKS: dict[str, Callable[[Mapping[str, Any], str], Any]] = {
+    "max_attempts": lambda values, option: _attempts(values["max_attempts"], option),
+    "base_delay": _base_delay,
+    "max_delay": _max_delay,
+    "backoff": _backoff,
+    "jitter": _jitter,
+    "min_delay": _min_delay,
+    "deadline": _deadline,
+}
+_DEFAULTS: dict[str, Any] = {field.name: field.default for field in fields(RetryPolicy)}
+_WORD_FIELDS = {*_DEFAULTS, "end"}
+_TYPE_NAMES = {error_type.value for error_type in ErrorType}
+
+#: One run, no retry.
+NEVER = RetryPolicy(max_attempts=1)
+
+#: Types whose faults, as a rule, the same input meets again. The classifier says of each whether it may pass.
+PERMANENT_TYPES = frozenset((ErrorType.VALIDATION, ErrorType.PARSING, ErrorType.SCHEMA, ErrorType.BUSINESS_LOGIC))
+
+#: For those few of PERMANENT_TYPES that a rule calls retryable (an optimistic lock that lost, a reply cut in the
+#: middle): another try soon, and not many. All others end at their first failure.
+_SELDOM = RetryPolicy(max_attempts=3, base_delay=1, max_delay=60)
+
+#: How retryable failures of each type are retried where nobody says otherwise.
+DEFAULT_POLICIES: Mapping[ErrorType, RetryPolicy] = MappingProxyType(
+    {
+        # 1+2+4+…+64 s: a restart or failover of the other side takes up to a minute, and since equal jitter takes at
+        # most half away, no outage shorter than 63 s ever uses the attempts up.
+        ErrorType.NETWORK: RetryPolicy(max_attempts=8, base_delay=1, max_delay=300),
+        # 2+4+…+32 s: deadlocks and locks are gone after the first; a database that restarts needs the whole.
+        ErrorType.SYSTEM: RetryPolicy(max_attempts=6, base_delay=2, max_delay=300),
+        # 5+10+20+40 s: network file systems come back in seconds; a full disk has to be noticed and cleaned.
+        ErrorType.FILESYSTEM: RetryPolicy(max_attempts=5, base_delay=5, max_delay=300),
+        # 60+120 s: memory returns when *other* tasks end; each try may hurt them, so few and far between.
+        ErrorType.MEMORY: RetryPolicy(max_attempts=3, base_delay=60, max_delay=600),
+        # 5+10 s: most unknown errors are bugs, which no retry mends; two more tries find the lucky rest.
+        ErrorType.UNKNOWN: RetryPolicy(max_attempts=3, base_delay=5, max_delay=60),
+        ErrorType.VALIDATION: _SELDOM,
+        ErrorType.PARSING: _SELDOM,
+        ErrorType.SCHEMA: _SELDOM,
+        ErrorType.BUSINESS_LOGIC: _SELDOM,
+    }
+)

@@ -20,11 +20,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Union
+from typing import Any, TypeAlias
 
 from celery_recovery.errors.model import ErrorSeverity, ErrorType
 
-__all__ = ("Answer", "Family", "Look", "Through", "Verdict", "permanent", "transient")
+__all__ = ("Answer", "Family", "Look", "Through", "Verdict", "each", "permanent", "transient")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Through:
     otherwise: Verdict
 
 
-Answer = Union[Verdict, Through, None]
+Answer: TypeAlias = "Verdict | Through | None"
 Look = Callable[[Any], Answer]
 
 
@@ -67,12 +67,18 @@ def permanent(error_type: ErrorType, code: str | None = None, **more: Any) -> Ve
     return Verdict(error_type, False, code, **more)
 
 
+def each(module: str, names: str, answer: Verdict | Look) -> dict[str, Verdict | Look]:
+    """The same answer for several classes of one module: `each("httpx", "ReadError WriteError", transient(NETWORK))`."""
+    return {f"{module}.{name}": answer for name in names.split()}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
     """The rules about one family of libraries."""
 
     name: str
     #: Qualified class name -> verdict or look. Found along the exception's MRO, most specific class first.
+    #: `package.*.Name` stands for a class of that name anywhere in the package, when nothing names it exactly.
     classes: Mapping[str, Verdict | Look] = field(default_factory=dict)
     #: (name, look), asked in order when no class rule of a *specific* class answered.
     protocols: tuple[tuple[str, Look], ...] = ()

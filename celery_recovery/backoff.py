@@ -12,18 +12,18 @@ import enum
 import math
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Protocol, Union
+from typing import Protocol
 
-__all__ = ("Backoff", "BackoffStrategy", "Jitter", "RandomSource", "jittered", "next_delay", "raw_delay")
+__all__ = ("Backoff", "BackoffStrategy", "Jitter", "RandomSource", "jittered", "raw_delay")
 
 
 class BackoffStrategy(str, enum.Enum):
     """How the delay grows with the attempts that have failed (n = 1, 2, 3, …)."""
 
     FIXED = "fixed"  # base
-    LINEAR = "linear"  # base × n
-    EXPONENTIAL = "exponential"  # base × 2^(n-1)
-    FIBONACCI = "fibonacci"  # base × 1, 1, 2, 3, 5 …
+    LINEAR = "linear"  # base * n
+    EXPONENTIAL = "exponential"  # base * 2**(n-1)
+    FIBONACCI = "fibonacci"  # base * 1, 1, 2, 3, 5 …
 
     def __str__(self) -> str:
         return self.value
@@ -42,13 +42,15 @@ class Jitter(str, enum.Enum):
 
 
 #: A strategy, or any callable from the attempt that failed (1-based) to seconds.
-Backoff = Union[BackoffStrategy, Callable[[int], float]]
+Backoff = BackoffStrategy | Callable[[int], float]
 
 
 class RandomSource(Protocol):
     """What is needed of a random source: `random.Random`, or the module `random` itself."""
 
-    def uniform(self, a: float, b: float, /) -> float: ...
+    def uniform(self, a: float, b: float, /) -> float:
+        """A number from `a` to `b`, each equally likely."""
+        ...
 
 
 def raw_delay(strategy: Backoff, attempt: int, base: float, maximum: float) -> float:
@@ -66,7 +68,7 @@ def raw_delay(strategy: Backoff, attempt: int, base: float, maximum: float) -> f
     return min(max(delay, 0.0), maximum)
 
 
-def jittered(
+def jittered(  # noqa: PLR0913  # a formula has the variables it has
     delay: float,
     jitter: Jitter,
     *,
@@ -76,7 +78,7 @@ def jittered(
     random: RandomSource,
     floor: float = 0.0,
 ) -> float:
-    """Spread `delay` by `jitter`; all in seconds. The result is within `floor`..`maximum`, or `maximum` if that is less.
+    """Spread `delay` by `jitter`; all in seconds. The result is within `floor`..`maximum`, never above `maximum`.
 
     `previous` is the delay before the attempt that failed (None: there was none), which only DECORRELATED looks at.
     """
@@ -85,22 +87,6 @@ def jittered(
     high = min(max(high, low), maximum)
     drawn = random.uniform(low, high) if low < high else low
     return min(max(drawn, low), high)  # uniform() may round beyond its bounds
-
-
-def next_delay(
-    attempt: int,
-    *,
-    strategy: Backoff,
-    jitter: Jitter,
-    base: float,
-    maximum: float,
-    floor: float,
-    previous: float | None,
-    random: RandomSource,
-) -> float:
-    """`raw_delay` and `jittered` in one: seconds from the failure of `attempt` (1-based) to the next start."""
-    delay = raw_delay(strategy, attempt, base, maximum)
-    return jittered(delay, jitter, base=base, previous=previous, maximum=maximum, random=random, floor=floor)
 
 
 def _range(delay: float, jitter: Jitter, base: float, previous: float | None) -> tuple[float, float]:
@@ -121,7 +107,7 @@ def _called(formula: Callable[[int], object], attempt: int) -> float | None:
         if isinstance(answer, (bool, str, bytes)):
             return None
         delay = answer.total_seconds() if isinstance(answer, timedelta) else float(answer)  # type: ignore[arg-type]
-    except Exception:  # the user's code: it may raise anything
+    except Exception:  # noqa: BLE001  # the user's code: it may raise anything
         return None
     return delay if delay >= 0 else None  # nan compares false
 
@@ -149,7 +135,7 @@ def _fibonacci(base: float, attempt: int) -> float:
 
 
 _FORMULAS: dict[BackoffStrategy, Callable[[float, int], float]] = {
-    BackoffStrategy.FIXED: lambda base, attempt: base,
+    BackoffStrategy.FIXED: lambda base, _attempt: base,
     BackoffStrategy.LINEAR: _linear,
     BackoffStrategy.EXPONENTIAL: _exponential,
     BackoffStrategy.FIBONACCI: _fibonacci,

@@ -4,7 +4,7 @@
 
 The rules, in order; the first that applies decides:
 
-    1  the task said so        Quarantine, Discard and Snooze are obeyed; `self.retry()` and RetryIn overrule the classifier
+    1  the task said so        Quarantine, Discard and Snooze are obeyed; `self.retry()` and RetryIn overrule rule 3
     2  expected                an exception in the task's `throws` is no failure: FAIL, as Celery would
     3  not retryable           the end, at once, unless the user's policy insists on retries (`Situation.explicit`)
     4  attempts used up        the end
@@ -29,7 +29,7 @@ from dataclasses import dataclass, fields, replace
 from datetime import datetime, timezone
 from typing import Any
 
-from celery_recovery.backoff import RandomSource, next_delay
+from celery_recovery.backoff import RandomSource
 from celery_recovery.errors.model import ErrorInfo, ErrorType
 from celery_recovery.exceptions import (
     ConfigurationError,
@@ -169,7 +169,7 @@ class Attempt:
 
     @classmethod
     def from_dict(cls, data: Any) -> Attempt | None:
-        """Read `to_dict`'s form, from a stranger perhaps: what makes no sense gets its default, a non-mapping is None."""
+        """Read `to_dict`'s form: what makes no sense gets its default; None for what is no mapping."""
         if not isinstance(data, Mapping):
             return None
         return cls(
@@ -205,14 +205,14 @@ class History:
         return self.retries + 1
 
     @classmethod
-    def from_header(cls, header: Any, *, retries: int | None = None) -> History:
+    def from_header(cls, header: Any, *, retries: int | None = None, keep: int = HISTORY_LENGTH) -> History:
         """Read the `recovery` header, which may be missing, from another version, or garbage; never raises.
 
-        `retries` is Celery's own count, and wins over the header's.
+        `retries` is Celery's own count, and wins over the header's. The newest `keep` attempts are read.
         """
         data = header if isinstance(header, Mapping) else {}
         listed = data.get("attempts")
-        attempts = map(Attempt.from_dict, listed[-HISTORY_LENGTH:] if isinstance(listed, (list, tuple)) else ())
+        attempts = map(Attempt.from_dict, listed[-max(keep, 1) :] if isinstance(listed, (list, tuple)) else ())
         return cls(
             attempts=tuple(attempt for attempt in attempts if attempt is not None),
             retries=_count(data.get("retries") if retries is None else retries),
@@ -259,10 +259,9 @@ class History:
 
     def _snoozed(self) -> History:
         """A snooze is no failure: what `after` noted of it is taken back."""
-        *before, last = self.attempts or (None,)
-        first = None if last is not None and last.at == self.first_failure else self.first_failure
-        attempts = tuple(attempt for attempt in before if attempt is not None)
-        return replace(self, attempts=attempts, first_failure=first, deferrals=self.deferrals + 1)
+        noted = any(attempt.at == self.first_failure for attempt in self.attempts[-1:])
+        first = None if noted else self.first_failure
+        return replace(self, attempts=self.attempts[:-1], first_failure=first, deferrals=self.deferrals + 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -278,7 +277,7 @@ class Situation:
     #: The user's policy asks for retries of just this failure, whatever the classifier says.
     explicit: bool = False
     #: What happened before; whether this failure is noted in it already makes no difference.
-    history: History = History()  # noqa: RUF009  # frozen
+    history: History = History()
     #: Unix time.
     now: float
     #: Unix time at which the message expires; None: never.
@@ -410,17 +409,8 @@ def _delay(situation: Situation, random: RandomSource) -> float:
     asked = situation.asked.delay(situation.now) if situation.asked else None
     if asked is not None:
         return asked
-    policy = situation.policy
-    computed = next_delay(
-        situation.history.attempt,
-        strategy=policy.backoff,
-        jitter=policy.jitter,
-        base=policy.base_delay,
-        maximum=policy.max_delay,
-        floor=policy.floor,
-        previous=situation.history.last_delay,
-        random=random,
-    )
+    history = situation.history
+    computed = situation.policy.delay(history.attempt, history.last_delay, random)
     return min(max(computed, _asked_by_server(situation.info)), LONGEST_DELAY)
 
 
@@ -430,7 +420,7 @@ def _asked_by_server(info: ErrorInfo) -> float:
 
 
 def _past_deadline(situation: Situation, delay: float) -> bool:
-    """Would a retry start after the policy's deadline, which counts from the first failure?"""
+    """A retry would start after the policy's deadline, which counts from the first failure."""
     if situation.policy.deadline is None:
         return False
     first = situation.history.first_failure
@@ -438,7 +428,7 @@ def _past_deadline(situation: Situation, delay: float) -> bool:
 
 
 def _expired(situation: Situation, delay: float) -> bool:
-    """Would the message reach its worker too late? Celery drops it then, without a trace."""
+    """The message would reach its worker too late, and Celery drop it without a trace."""
     return situation.expires is not None and situation.now + delay >= situation.expires
 
 
@@ -462,7 +452,7 @@ def _unix(moment: Any) -> float | None:
     """Unix time of a datetime (naive: UTC) or of its ISO form; None for anything else."""
     if isinstance(moment, str):
         try:
-            moment = datetime.fromisoformat(moment)
+            moment = datetime.fromisoformat(moment.replace("Z", "+00:00"))
         except ValueError:
             return None
     if not isinstance(moment, datetime):

@@ -17,10 +17,14 @@ The docstring of a class is its default message. Every one of them can be pickle
 `args` alone, which is all that Celery's JSON result backends keep.
 """
 
+# ruff: noqa: N818  # an instruction is no Error, and "StoreUnavailable" says more than "StoreError" would
+
 from __future__ import annotations
 
+import difflib
 import math
 import numbers
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
@@ -66,14 +70,17 @@ class ConfigurationError(RecoveryError, ValueError):
     got: str = ""
 
     @classmethod
-    def of(cls, option: str, *, expected: str, got: object, hint: str = "") -> ConfigurationError:
+    def of(
+        cls, option: str, *, expected: str, got: object, known: Iterable[str] = (), hint: str = ""
+    ) -> ConfigurationError:
         """Build the error whose message names the option, what was expected and what was given.
 
-        `hint` is a closing sentence, such as the nearest known name.
+        Where `got` may be a misspelt name, the nearest of `known` is suggested. `hint` is a closing sentence.
         """
         shown = _shown(got)
-        message = f"{option}: expected {expected}, got {shown}."
-        self = cls(f"{message} {hint}" if hint else message)
+        near = difflib.get_close_matches(str(got).lower(), known, n=1) if isinstance(got, str) else ()
+        suggestion = f"Did you mean {near[0]!r}?" if near else ""
+        self = cls(" ".join(filter(None, (f"{option}: expected {expected}, got {shown}.", suggestion, hint))))
         self.option, self.expected, self.got = option, expected, shown
         return self
 
@@ -173,13 +180,13 @@ def _real(value: Any) -> float | None:
 
 def _duration(least: float, most: float) -> str:
     """The expectation in words, e.g. `"seconds from 0 to 60"`."""
-    return f"seconds >= {least:g}" if math.isinf(most) else f"seconds from {least:g} to {most:g}"
+    return f"seconds >= {least:.12g}" if math.isinf(most) else f"seconds from {least:.12g} to {most:.12g}"
 
 
 def _shown(value: object) -> str:
     """`repr(value)`, cut; a broken `__repr__` must not hide the message it stands in."""
     try:
         text = repr(value)
-    except Exception:
+    except Exception:  # noqa: BLE001  # whatever it does
         text = f"<{type(value).__name__}>"
     return text if len(text) <= SHOWN_LIMIT else text[: SHOWN_LIMIT - 1] + "…"

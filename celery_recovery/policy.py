@@ -19,7 +19,6 @@ classifier calls them not retryable. `Course.explicit` tells.
 from __future__ import annotations
 
 import builtins
-import difflib
 import enum
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import copy
@@ -27,7 +26,7 @@ from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from celery_recovery.backoff import Backoff, BackoffStrategy, Jitter
+from celery_recovery.backoff import Backoff, BackoffStrategy, Jitter, RandomSource, jittered, raw_delay
 from celery_recovery.errors.model import ErrorInfo, ErrorType
 from celery_recovery.errors.reading import mro_of, qualified_name
 from celery_recovery.exceptions import ConfigurationError, as_seconds
@@ -93,6 +92,18 @@ class RetryPolicy:
         """`min_delay` as a number of seconds."""
         return min(0.5, self.base_delay / 2) if self.min_delay is None else self.min_delay
 
+    def delay(self, attempt: int, previous: float | None, random: RandomSource) -> float:
+        """Seconds to wait after the failure of `attempt` (1-based); `previous` is the delay that came before it, or None."""
+        return jittered(
+            raw_delay(self.backoff, attempt, self.base_delay, self.max_delay),
+            self.jitter,
+            base=self.base_delay,
+            previous=previous,
+            maximum=self.max_delay,
+            random=random,
+            floor=self.floor,
+        )
+
     def replace(self, **changes: Any) -> RetryPolicy:
         """A copy with some fields changed, checked again; unknown fields are refused with the nearest name."""
         return RetryPolicy(**_validated({**self._fields(), **changes}, "RetryPolicy"))
@@ -143,7 +154,7 @@ class RecoveryPolicy:
     or as a task's `policies`. It has to be pure: same failure, same answer.
     """
 
-    _layers: tuple[_Layer, ...]  # most specific first
+    _layers: tuple[_Layer, ...] = ()  # most specific first
 
     def __init__(self, policies: Any = None, *, option: str = "recovery_policies") -> None:
         self._layers = _layers(policies, None, option, option)
@@ -158,12 +169,26 @@ class RecoveryPolicy:
         return base.refined(task_policies, task_policy)
 
     def refined(self, policies: Any = None, policy: Any = None) -> RecoveryPolicy:
-        """This policy with a task's own words in front. A task's RecoveryPolicy instance takes this one's place."""
+        """The same with a task's own words in front. A task's RecoveryPolicy instance takes this one's place."""
         if isinstance(policies, RecoveryPolicy):
             return policies.refined(None, policy)
         refined = copy(self)
-        refined._layers = (*_layers(policies, policy, "policies", "policy"), *self._layers)
+        refined._layers = (  # noqa: SLF001  # our own copy
+            *_layers(policies, policy, "policies", "policy"),
+            *self._layers,
+        )
         return refined
+
+    def course(self, exc: BaseException | None, info: ErrorInfo) -> Course:
+        """`for_error`, whatever an override of it does: if it raises, or answers with no Course, the layers decide."""
+        try:
+            found: object = self.for_error(exc, info)
+        except Exception as raised:  # noqa: BLE001  # the user's code: it may raise anything
+            found = raised
+        if isinstance(found, Course):
+            return found
+        layers = RecoveryPolicy.for_error(self, exc, info)
+        return layers.replace(source=f"{layers.source} (for_error gave {type(found).__name__})")
 
     def for_error(self, exc: BaseException | None, info: ErrorInfo) -> Course:
         """The course for one failure. `exc` may be None when only its record is left: then its class name counts."""
@@ -290,7 +315,7 @@ def _key(key: Any, option: str) -> ErrorType | str:
         f"{option} key",
         expected="an error type, an exception class or its dotted name",
         got=key,
-        hint=_nearest(str(key), [*_TYPE_NAMES, *_WORD_FIELDS]),
+        known=[*_TYPE_NAMES, *_WORD_FIELDS],
     )
 
 
@@ -303,8 +328,8 @@ def _validated(given: Mapping[str, Any], option: str) -> dict[str, Any]:
     """All fields of a RetryPolicy, checked, from some of them. `option` is the prefix of their names in errors."""
     for name in given:
         if name not in _DEFAULTS:
-            expected, hint = f"one of {', '.join(_DEFAULTS)}", _nearest(str(name), _DEFAULTS)
-            raise ConfigurationError.of(f"{option}.{name}", expected=expected, got=name, hint=hint)
+            expected = f"one of {', '.join(_DEFAULTS)}"
+            raise ConfigurationError.of(f"{option}.{name}", expected=expected, got=name, known=_DEFAULTS)
     values = {**_DEFAULTS, **given}
     return {name: check(values, f"{option}.{name}") for name, check in _CHECKS.items()}
 
@@ -353,12 +378,7 @@ def _member(kind: type[E], value: Any, option: str, *, also: str = "") -> E:
     except ValueError:
         names = [str(member) for member in kind]
         expected = f"one of {', '.join(names)}" + (f", or {also}" if also else "")
-        raise ConfigurationError.of(option, expected=expected, got=value, hint=_nearest(str(value), names)) from None
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name.lower(), list(known), n=1)
-    return f"Did you mean {close[0]!r}?" if close else ""
+        raise ConfigurationError.of(option, expected=expected, got=value, known=names) from None
 
 
 #: In this order: `max_delay` is checked against a `base_delay` that has passed.

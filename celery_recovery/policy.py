@@ -8,7 +8,9 @@ to take: a `RetryPolicy` and an end. It asks in this order, and the first that h
     3  the app                    the setting `recovery_policies`, in the same forms
     4  DEFAULT_POLICIES           and, in the end, the dead letters
 
-Each may speak of the retrying, of the end, or of both; what one leaves open is taken from the next.
+Each may speak of the retrying, of the end, or of both; what one leaves open is taken from the next. A `RetryPolicy`
+says all there is to say about retrying. A mapping of some of its fields, or a number of attempts, changes what the next
+would have said: `{"memory": {"max_attempts": 5}}` keeps the long delays of MEMORY.
 
 **When the classifier is overruled.** A policy normally says only *how* retryable failures are retried: a longer NETWORK
 policy does not make an HTTP 404 worth a retry. Where the user has been explicit, the user is right: a policy of more
@@ -20,9 +22,9 @@ from __future__ import annotations
 
 import builtins
 import enum
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -84,7 +86,7 @@ class RetryPolicy:
     deadline: float | None = None
 
     def __post_init__(self) -> None:
-        for name, value in _validated(self._fields(), "RetryPolicy").items():
+        for name, value in _changed({}, _as_dict(self), "RetryPolicy").items():
             object.__setattr__(self, name, value)
 
     @property
@@ -93,7 +95,7 @@ class RetryPolicy:
         return min(0.5, self.base_delay / 2) if self.min_delay is None else self.min_delay
 
     def delay(self, attempt: int, previous: float | None, random: RandomSource) -> float:
-        """Seconds to wait after the failure of `attempt` (1-based); `previous` is the delay that came before it, or None."""
+        """Seconds to wait after the failure of `attempt` (1-based); `previous`: the delay before it, None at first."""
         return jittered(
             raw_delay(self.backoff, attempt, self.base_delay, self.max_delay),
             self.jitter,
@@ -105,8 +107,11 @@ class RetryPolicy:
         )
 
     def replace(self, **changes: Any) -> RetryPolicy:
-        """A copy with some fields changed, checked again; unknown fields are refused with the nearest name."""
-        return RetryPolicy(**_validated({**self._fields(), **changes}, "RetryPolicy"))
+        """A copy with some fields changed and checked; a bound that is not named gives way to one that is.
+
+        Raises ConfigurationError; for an unknown field with the nearest name.
+        """
+        return RetryPolicy(**_changed(_as_dict(self), changes, "RetryPolicy"))
 
     @classmethod
     def of(cls, value: Any, option: str = "RetryPolicy") -> RetryPolicy:
@@ -119,14 +124,11 @@ class RetryPolicy:
         if value is None or value is False:
             return NEVER
         if isinstance(value, Mapping):
-            return cls(**_validated(value, option))
+            return cls(**_changed(_DEFAULTS, value, option))
         if isinstance(value, int) and value is not True:
             return cls(max_attempts=_attempts(value, option))
         expected = "a RetryPolicy, a mapping of its fields, a number of attempts, or None"
         raise ConfigurationError.of(option, expected=expected, got=value)
-
-    def _fields(self) -> dict[str, Any]:
-        return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,19 +211,34 @@ class RecoveryPolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Word:
-    """What one entry of one layer says; None: it does not say."""
+    """What one entry of one layer says about one kind of failure."""
 
+    #: The entry's full name.
     source: str
-    retry: RetryPolicy | None = None
-    end: RecoveryStrategy | None = None
+    #: It is about an exception class, or about a type whose faults are not retried as a rule.
+    pointed: bool
+    #: All about retrying; None: not said.
+    policy: RetryPolicy | None = None
+    #: Some fields of it, when it does not say all.
+    changes: Mapping[str, Any] = field(default_factory=dict)
     #: "Retry", without saying how: a "never" further down does not count.
     again: bool = False
-    #: It is about an exception class or a type that is not retried by nature.
-    pointed: bool = False
+    #: What happens in the end; None: not said.
+    end: RecoveryStrategy | None = None
+
+    @property
+    def about_retrying(self) -> bool:
+        return self.policy is not None or bool(self.changes) or self.again
+
+    @property
+    def never(self) -> bool:
+        return self.policy is not None and self.policy.max_attempts == 1
 
     @property
     def insists(self) -> bool:
-        return self.pointed and (self.again or (self.retry is not None and self.retry.max_attempts != 1))
+        """The user wants more than one attempt for just this: so be it, whatever the classifier says."""
+        attempts = self.policy.max_attempts if self.policy else self.changes.get("max_attempts", 1)
+        return self.pointed and (self.again or attempts != 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -233,22 +250,31 @@ class _Layer:
     overall: _Word | None
 
 
-def _resolved(words: Iterable[_Word], error_type: ErrorType) -> Course:
-    """Fold words, first come first served, over the default."""
-    retry, end, again = None, None, None
-    for word in words:
-        end = end or word.end
-        if retry is None and word.retry and not (again and word.retry.max_attempts == 1):
-            retry = word
-        if retry is None and again is None and word.again:
-            again = word
-    spoken = again or retry
+def _resolved(words: Sequence[_Word], error_type: ErrorType) -> Course:
+    """Fold the words, first come first served, over the default."""
+    spoken = [word for word in words if word.about_retrying]
+    first = spoken[0] if spoken else None
     return Course(
-        policy=(retry and retry.retry) or DEFAULT_POLICIES[error_type],
-        end=end or RecoveryStrategy.DEAD_LETTER,
-        explicit=spoken is not None and spoken.insists,
-        source=spoken.source if spoken else "default",
+        policy=_folded(spoken, DEFAULT_POLICIES[error_type]),
+        end=next((word.end for word in words if word.end), RecoveryStrategy.DEAD_LETTER),
+        explicit=first is not None and first.insists,
+        source=first.source if first else "default",
     )
+
+
+def _folded(words: Sequence[_Word], policy: RetryPolicy) -> RetryPolicy:
+    """The first whole policy (or `policy`), with the changes of those before it."""
+    changes: list[Mapping[str, Any]] = []
+    again = False
+    for word in words:
+        again = again or word.again
+        if word.policy is not None and not (again and word.never):
+            policy = word.policy
+            break
+        changes.append(word.changes)
+    for change in filter(None, reversed(changes)):
+        policy = policy.replace(**change)
+    return policy
 
 
 def _layers(policies: Any, policy: Any, policies_option: str, policy_option: str) -> tuple[_Layer, ...]:
@@ -278,18 +304,27 @@ def _layer(value: Any, option: str) -> _Layer:
 
 def _word(value: Any, option: str, *, pointed: bool = False) -> _Word:
     """Read one entry: a strategy, a Course, or one of `RetryPolicy.of`'s forms, a mapping also with `end`."""
+    said: dict[str, Any]
     if isinstance(value, Course):
-        return _Word(source=option, retry=value.policy, end=value.end, pointed=pointed)
-    if isinstance(value, str):
+        said = {"policy": value.policy, "end": value.end}
+    elif isinstance(value, str):
         strategy = _member(RecoveryStrategy, value, option)
-        if strategy is RecoveryStrategy.RETRY:
-            return _Word(source=option, again=True, pointed=pointed)
-        return _Word(source=option, retry=NEVER, end=strategy, pointed=pointed)
-    if isinstance(value, Mapping) and "end" in value:
-        rest = {name: entry for name, entry in value.items() if name != "end"}
-        retry = RetryPolicy.of(rest, option) if rest else None
-        return _Word(source=option, retry=retry, end=_end(value["end"], f"{option}.end"), pointed=pointed)
-    return _Word(source=option, retry=RetryPolicy.of(value, option), pointed=pointed)
+        said = {"again": True} if strategy is RecoveryStrategy.RETRY else {"policy": NEVER, "end": strategy}
+    elif isinstance(value, Mapping):
+        said = _partial(value, option)
+    else:
+        policy = RetryPolicy.of(value, option)
+        whole = isinstance(value, RetryPolicy) or policy.max_attempts == 1
+        said = {"policy": policy} if whole else {"changes": {"max_attempts": policy.max_attempts}}
+    return _Word(source=option, pointed=pointed, **said)
+
+
+def _partial(value: Mapping[str, Any], option: str) -> dict[str, Any]:
+    """What a mapping of some fields says, checked; `end` is not a RetryPolicy's."""
+    named = [name for name in value if name != "end"]
+    policy = RetryPolicy.of({name: value[name] for name in named}, option)
+    end = _end(value["end"], f"{option}.end") if "end" in value else None
+    return {"changes": {name: getattr(policy, name) for name in named}, "end": end}
 
 
 def _end(value: Any, option: str) -> RecoveryStrategy:
@@ -321,17 +356,46 @@ def _key(key: Any, option: str) -> ErrorType | str:
 
 def _lineage(exc: BaseException | None, info: ErrorInfo) -> list[str]:
     """Qualified class names, most specific first."""
-    return [info.exception] if exc is None else [qualified_name(cls) for cls in mro_of(type(exc))]
+    return (
+        [info.exception, f"builtins.{info.exception}"]
+        if exc is None
+        else [qualified_name(cls) for cls in mro_of(type(exc))]
+    )
 
 
-def _validated(given: Mapping[str, Any], option: str) -> dict[str, Any]:
-    """All fields of a RetryPolicy, checked, from some of them. `option` is the prefix of their names in errors."""
-    for name in given:
-        if name not in _DEFAULTS:
-            expected = f"one of {', '.join(_DEFAULTS)}"
-            raise ConfigurationError.of(f"{option}.{name}", expected=expected, got=name, known=_DEFAULTS)
-    values = {**_DEFAULTS, **given}
-    return {name: check(values, f"{option}.{name}") for name, check in _CHECKS.items()}
+def _as_dict(policy: RetryPolicy) -> dict[str, Any]:
+    return {item.name: getattr(policy, item.name) for item in fields(policy)}
+
+
+def _changed(values: Mapping[str, Any], changes: Mapping[str, Any], option: str) -> dict[str, Any]:
+    """All fields of a RetryPolicy from checked `values` and unchecked `changes`. `option` prefixes names in errors."""
+    checked = {}
+    for name, value in changes.items():
+        if name not in _CHECKS:
+            expected = f"one of {', '.join(_CHECKS)}"
+            raise ConfigurationError.of(f"{option}.{name}", expected=expected, got=name, known=_CHECKS)
+        checked[name] = _CHECKS[name](value, f"{option}.{name}")
+    return _within_bounds({**_yielding(values, checked), **checked}, option)
+
+
+def _yielding(values: Mapping[str, Any], named: Mapping[str, Any]) -> dict[str, Any]:
+    """`values`, with the bounds that are not named moved out of the way of those that are."""
+    merged = {**values, **named}
+    base, maximum, minimum = merged["base_delay"], merged["max_delay"], merged["min_delay"]
+    if "max_delay" in named:
+        within = {"base_delay": min(base, maximum), "min_delay": None if minimum is None else min(minimum, maximum)}
+        return {**values, **within}
+    return {**values, "max_delay": max(base, maximum, minimum or 0.0)}
+
+
+def _within_bounds(values: dict[str, Any], option: str) -> dict[str, Any]:
+    """min_delay and base_delay are at most max_delay."""
+    base, maximum, minimum = values["base_delay"], values["max_delay"], values["min_delay"]
+    if maximum < base:
+        raise ConfigurationError.of(f"{option}.max_delay", expected=f"seconds >= base_delay ({base:g})", got=maximum)
+    if minimum is not None and minimum > maximum:
+        raise ConfigurationError.of(f"{option}.min_delay", expected=f"seconds <= max_delay ({maximum:g})", got=minimum)
+    return values
 
 
 def _attempts(value: Any, option: str) -> int | None:
@@ -340,35 +404,24 @@ def _attempts(value: Any, option: str) -> int | None:
     raise ConfigurationError.of(option, expected="a whole number >= 1, or None for no limit", got=value)
 
 
-def _base_delay(values: Mapping[str, Any], option: str) -> float:
-    return as_seconds(values["base_delay"], option, most=LONGEST_DELAY)
+def _delay(value: Any, option: str) -> float:
+    return as_seconds(value, option, most=LONGEST_DELAY)
 
 
-def _max_delay(values: Mapping[str, Any], option: str) -> float:
-    base = as_seconds(values["base_delay"], option)
-    maximum = as_seconds(values["max_delay"], option, most=LONGEST_DELAY)
-    if maximum < base:
-        raise ConfigurationError.of(option, expected=f"seconds >= base_delay ({base:g})", got=values["max_delay"])
-    return maximum
+def _delay_or_none(value: Any, option: str) -> float | None:
+    return None if value is None else _delay(value, option)
 
 
-def _min_delay(values: Mapping[str, Any], option: str) -> float | None:
-    if values["min_delay"] is None:
-        return None
-    return as_seconds(values["min_delay"], option, most=as_seconds(values["max_delay"], option))
+def _deadline(value: Any, option: str) -> float | None:
+    return None if value is None else as_seconds(value, option)
 
 
-def _deadline(values: Mapping[str, Any], option: str) -> float | None:
-    return None if values["deadline"] is None else as_seconds(values["deadline"], option)
-
-
-def _backoff(values: Mapping[str, Any], option: str) -> Backoff:
-    value = values["backoff"]
+def _backoff(value: Any, option: str) -> Backoff:
     return value if callable(value) else _member(BackoffStrategy, value, option, also="a callable")
 
 
-def _jitter(values: Mapping[str, Any], option: str) -> Jitter:
-    return _member(Jitter, values["jitter"], option)
+def _jitter(value: Any, option: str) -> Jitter:
+    return _member(Jitter, value, option)
 
 
 def _member(kind: type[E], value: Any, option: str, *, also: str = "") -> E:
@@ -381,17 +434,16 @@ def _member(kind: type[E], value: Any, option: str, *, also: str = "") -> E:
         raise ConfigurationError.of(option, expected=expected, got=value, known=names) from None
 
 
-#: In this order: `max_delay` is checked against a `base_delay` that has passed.
-_CHECKS: dict[str, Callable[[Mapping[str, Any], str], Any]] = {
-    "max_attempts": lambda values, option: _attempts(values["max_attempts"], option),
-    "base_delay": _base_delay,
-    "max_delay": _max_delay,
+_CHECKS: dict[str, Callable[[Any, str], Any]] = {
+    "max_attempts": _attempts,
+    "base_delay": _delay,
+    "max_delay": _delay,
     "backoff": _backoff,
     "jitter": _jitter,
-    "min_delay": _min_delay,
+    "min_delay": _delay_or_none,
     "deadline": _deadline,
 }
-_DEFAULTS: dict[str, Any] = {field.name: field.default for field in fields(RetryPolicy)}
+_DEFAULTS: dict[str, Any] = {item.name: item.default for item in fields(RetryPolicy)}
 _WORD_FIELDS = {*_DEFAULTS, "end"}
 _TYPE_NAMES = {error_type.value for error_type in ErrorType}
 

@@ -136,7 +136,7 @@ class Course:
     """What to do about one failure."""
 
     #: How it is retried, if it is.
-    policy: RetryPolicy
+    retry: RetryPolicy
     #: What happens when it is not, or no more; never RETRY.
     end: RecoveryStrategy = RecoveryStrategy.DEAD_LETTER
     #: The user asked for retries of just this kind of failure, whatever the classifier thinks of it.
@@ -255,7 +255,7 @@ def _resolved(words: Sequence[_Word], error_type: ErrorType) -> Course:
     spoken = [word for word in words if word.about_retrying]
     first = spoken[0] if spoken else None
     return Course(
-        policy=_folded(spoken, DEFAULT_POLICIES[error_type]),
+        retry=_folded(spoken, DEFAULT_POLICIES[error_type]),
         end=next((word.end for word in words if word.end), RecoveryStrategy.DEAD_LETTER),
         explicit=first is not None and first.insists,
         source=first.source if first else "default",
@@ -306,7 +306,7 @@ def _word(value: Any, option: str, *, pointed: bool = False) -> _Word:
     """Read one entry: a strategy, a Course, or one of `RetryPolicy.of`'s forms, a mapping also with `end`."""
     said: dict[str, Any]
     if isinstance(value, Course):
-        said = {"policy": value.policy, "end": value.end}
+        said = {"policy": value.retry, "end": value.end}
     elif isinstance(value, str):
         strategy = _member(RecoveryStrategy, value, option)
         said = {"again": True} if strategy is RecoveryStrategy.RETRY else {"policy": NEVER, "end": strategy}

@@ -128,6 +128,7 @@ class Run:
             broker = rabbit.fresh_url().replace("amqp://", "pyamqp://")
         env = {
             **os.environ,
+            "PATH": os.pathsep.join((str(suite.python.parent), os.environ["PATH"])),  # tests call `celery`
             "TEST_BROKER": broker,
             "TEST_BACKEND": redis.url(0),
             "REDIS_HOST": "127.0.0.1",

@@ -31,7 +31,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--task-class", default="", help="MODULE:NAME of the app's task class; left out: Celery's own")
     group.addoption("--settings", default="{}", help="Celery settings of the suite's apps, as JSON")
     group.addoption("--record", default="", help="file for the outcomes, one JSON line per test")
-    group.addoption("--cap", type=float, default=90.0, help="seconds after which a test counts as hung")
+    group.addoption("--cap", type=float, default=180.0, help="seconds after which a test counts as hung")
 
 
 @pytest.hookimpl(trylast=True)
@@ -83,7 +83,8 @@ class _Recorder:
         seen = self.open.get(report.nodeid)
         if seen is None:
             return
-        seen["seconds"] = round(seen["seconds"] + report.duration, 2)
+        if not hasattr(report, "context"):  # a subtest's time is part of its test's
+            seen["seconds"] = round(seen["seconds"] + report.duration, 2)
         outcome, why = _read(report)
         if _BADNESS[outcome] > _BADNESS[seen["outcome"]]:
             seen.update(outcome=outcome, why=why)

@@ -75,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", action="append", choices=GROUPS, help="a part of the suite; may be repeated")
     parser.add_argument("-k", default="", metavar="EXPRESSION", help="pytest's -k")
     parser.add_argument("--broker", default="redis", choices=("redis", "rabbitmq"), help="results are in Redis always")
-    parser.add_argument("--cap", type=float, default=180.0, metavar="SECONDS", help="a test hangs after this long (180)")
+    parser.add_argument("--cap", type=float, default=180.0, metavar="SECONDS", help="a hanging test ends here (180)")
     parser.add_argument("--jobs", type=int, default=2, help="pytest processes at a time (2)")
     parser.add_argument("--defaults", action="store_true", help="our class with its default settings")
     parser.add_argument("--plain", type=Path, metavar="FILE", help="a plain.json of before, instead of that run")

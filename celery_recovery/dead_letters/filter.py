@@ -1,0 +1,278 @@
+"""`Filter`: the one language in which letters are chosen, in the command line, in Flower and in scripts.
+
+    task, queue, fingerprint, exception     exact, or with `*` and `?`; several mean "one of them"
+    error_type, state, reason, id           exact; several mean "one of them"
+    since, until                            time of death: unix seconds, ISO 8601, or an age such as `15m`, `24h`, `7d`
+    text                                    found, without case, in message, exception, task, id or arguments
+    arg                                     `key=value`: a keyword argument; `order.id=7` looks inside, `0=7` is the
+                                            first positional one
+    held                                    true or false
+
+All that is given must hold.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from datetime import datetime, timezone
+from fnmatch import fnmatchcase
+from typing import Any
+
+from celery_recovery.dead_letters.letter import Letter
+from celery_recovery.dead_letters.state import LetterState
+from celery_recovery.errors.model import ErrorType
+from celery_recovery.exceptions import ConfigurationError
+
+__all__ = ("Filter", "is_glob", "parse_time")
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_AGE = re.compile(r"(?P<number>\d+(?:\.\d+)?)(?P<unit>[smhdw])")
+_YES, _NO = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
+_MISSING = object()
+
+#: Options by their name in a mapping, with the field they fill.
+_OPTIONS = {
+    "task": "task",
+    "error_type": "error_type",
+    "fingerprint": "fingerprint",
+    "queue": "queue",
+    "state": "state",
+    "since": "since",
+    "until": "until",
+    "text": "text",
+    "arg": "args",
+    "args": "args",
+    "id": "ids",
+    "ids": "ids",
+    "reason": "reason",
+    "exception": "exception",
+    "held": "held",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """Which letters. A field that is empty asks nothing."""
+
+    task: tuple[str, ...] = ()
+    error_type: tuple[str, ...] = ()
+    fingerprint: tuple[str, ...] = ()
+    queue: tuple[str, ...] = ()
+    state: tuple[LetterState, ...] = ()
+    #: Earliest and latest time of death, unix s, both inclusive.
+    since: float | None = None
+    until: float | None = None
+    text: str = ""
+    #: Argument path -> value, as text.
+    args: Mapping[str, str] = field(default_factory=dict)
+    ids: tuple[str, ...] = ()
+    reason: tuple[str, ...] = ()
+    exception: tuple[str, ...] = ()
+    held: bool | None = None
+
+    @classmethod
+    def parse(cls, options: Mapping[str, Any], *, now: float | None = None) -> Filter:
+        """Read options as a command line or a query string gives them: texts, or lists of texts; None is not given.
+
+        Raises ConfigurationError (a ValueError) naming the option, what was expected and what was given.
+        """
+        now = time.time() if now is None else now
+        values: dict[str, Any] = {}
+        for option, given in options.items():
+            if option not in _OPTIONS:
+                known = ", ".join(sorted(_OPTIONS))
+                raise ConfigurationError.of("filter", expected=f"one of {known}", got=option)
+            if given is None or given in ("", (), []):
+                continue
+            name = _OPTIONS[option]
+            values[name] = _PARSERS.get(name, _words)(option, given, now)
+        return cls(**values)
+
+    @property
+    def is_empty(self) -> bool:
+        """True when it chooses every letter."""
+        return self == Filter()
+
+    @property
+    def needs_message(self) -> bool:
+        """True when index and letter hash cannot answer it, and the message has to be read."""
+        return bool(self.text or self.args)
+
+    def matches(self, letter: Letter) -> bool:
+        """True when the letter agrees with all that is asked."""
+        return (
+            self._matches_words(letter)
+            and (self.since is None or letter.died_at >= self.since)
+            and (self.until is None or letter.died_at <= self.until)
+            and (self.held is None or letter.held == self.held)
+            and (not self.text or self.text.lower() in _searched(letter))
+            and (not self.args or _has_arguments(letter, self.args))
+        )
+
+    def _matches_words(self, letter: Letter) -> bool:
+        return (
+            (not self.ids or letter.id in self.ids)
+            and (not self.state or letter.state in self.state)
+            and (not self.error_type or letter.error.error_type.value in self.error_type)
+            and (not self.reason or letter.reason in self.reason)
+            and _any_glob(self.task, letter.task)
+            and _any_glob(self.queue, letter.origin.queue or "")
+            and _any_glob(self.fingerprint, letter.error.fingerprint)
+            and _any_glob(self.exception, letter.error.exception)
+        )
+
+    def __str__(self) -> str:
+        """The filter as options of the command line; empty when it asks nothing."""
+        words: list[str] = []
+        for name in (f.name for f in fields(self)):
+            option = {"args": "arg", "ids": "id"}.get(name, name).replace("_", "-")
+            words += (f"--{option}={shlex.quote(text)}" for text in _as_texts(getattr(self, name)))
+        return " ".join(words)
+
+
+def is_glob(text: str) -> bool:
+    """True when the text is a pattern, not a plain value."""
+    return any(mark in text for mark in "*?[")
+
+
+def parse_time(option: str, given: Any, now: float) -> float:
+    """A moment as unix seconds, from unix seconds, ISO 8601 (UTC unless it says otherwise), or an age before `now`.
+
+    Raises ConfigurationError naming `option`.
+    """
+    text = str(given).strip()
+    age = _AGE.fullmatch(text)
+    if age:
+        return now - float(age["number"]) * _UNITS[age["unit"]]
+    try:
+        moment = float(text)
+        if abs(moment) < 1e12:  # also refuses nan and infinities
+            return moment
+    except ValueError:
+        pass
+    try:
+        when = datetime.fromisoformat(re.sub(r"[zZ]$", "+00:00", text))
+    except ValueError:
+        expected = "unix seconds, an ISO 8601 time, or an age such as 15m, 24h, 7d"
+        raise ConfigurationError.of(option, expected=expected, got=given) from None
+    return (when if when.tzinfo else when.replace(tzinfo=timezone.utc)).timestamp()
+
+
+def _words(_option: str, given: Any, _now: float) -> tuple[str, ...]:
+    """One text or several, as a tuple without repeats."""
+    several = (given,) if isinstance(given, str) else tuple(given) if isinstance(given, Iterable) else (given,)
+    return tuple(dict.fromkeys(str(one) for one in several))
+
+
+def _states(option: str, given: Any, now: float) -> tuple[LetterState, ...]:
+    return tuple(LetterState(one) for one in _known(option, given, now, [state.value for state in LetterState]))
+
+
+def _error_types(option: str, given: Any, now: float) -> tuple[str, ...]:
+    return _known(option, given, now, [kind.value for kind in ErrorType])
+
+
+def _known(option: str, given: Any, now: float, choices: list[str]) -> tuple[str, ...]:
+    words = tuple(word.lower() for word in _words(option, given, now))
+    for word in words:
+        if word not in choices:
+            raise ConfigurationError.of(option, expected=f"one of {', '.join(choices)}", got=word)
+    return words
+
+
+def _text(_option: str, given: Any, _now: float) -> str:
+    return str(given)
+
+
+def _truth(option: str, given: Any, _now: float) -> bool:
+    text = str(given).lower()
+    if text not in _YES + _NO:
+        raise ConfigurationError.of(option, expected="true or false", got=given)
+    return text in _YES
+
+
+def _arguments(option: str, given: Any, now: float) -> dict[str, str]:
+    if isinstance(given, Mapping):
+        return {str(key): str(value) for key, value in given.items()}
+    pairs = [word.partition("=") for word in _words(option, given, now)]
+    for key, sign, value in pairs:
+        if not key or not sign:
+            raise ConfigurationError.of(option, expected="key=value", got=key + sign + value)
+    return {key: value for key, _, value in pairs}
+
+
+_PARSERS: dict[str, Any] = {
+    "state": _states,
+    "error_type": _error_types,
+    "since": parse_time,
+    "until": parse_time,
+    "text": _text,
+    "args": _arguments,
+    "held": _truth,
+}
+
+
+def _as_texts(value: Any) -> Iterable[str]:
+    """One filter field as the texts that would give it."""
+    if value is None or value == "":
+        return ()
+    if isinstance(value, bool):
+        return (str(value).lower(),)
+    if isinstance(value, float):
+        return (f"{value:.6f}".rstrip("0").rstrip("."),)
+    if isinstance(value, Mapping):
+        return tuple(f"{key}={item}" for key, item in value.items())
+    return (value,) if isinstance(value, str) else tuple(str(one) for one in value)
+
+
+def _any_glob(patterns: tuple[str, ...], value: str) -> bool:
+    return not patterns or any(fnmatchcase(value, pattern) for pattern in patterns)
+
+
+def _searched(letter: Letter) -> str:
+    """All that a text is looked for in, in lower case."""
+    decoded = letter.arguments
+    arguments = json.dumps(decoded, default=repr, ensure_ascii=False) if decoded else ""
+    error = letter.error
+    parts = (letter.id, letter.task, error.exception, error.error_code or "", error.message, letter.detail)
+    return "\n".join((*parts, letter.args_repr, letter.kwargs_repr, arguments)).lower()
+
+
+def _has_arguments(letter: Letter, wanted: Mapping[str, str]) -> bool:
+    decoded = letter.arguments
+    if decoded is None:
+        return False
+    args, kwargs = decoded
+    return all(_is_value(_at(args, kwargs, path), value) for path, value in wanted.items())
+
+
+def _at(args: list[Any], kwargs: dict[str, Any], path: str) -> Any:
+    """The argument at a dotted path; `_MISSING` when there is none."""
+    if path in kwargs:
+        return kwargs[path]
+    here: Any = args if path.split(".", 1)[0].isdigit() else kwargs
+    for step in path.split("."):
+        if isinstance(here, Mapping) and step in here:
+            here = here[step]
+        elif isinstance(here, (list, tuple)) and step.isdigit() and int(step) < len(here):
+            here = here[int(step)]
+        else:
+            return _MISSING
+    return here
+
+
+def _is_value(found: Any, wanted: str) -> bool:
+    """True for the value that was written on the command line; numbers, `true` and `null` are read as JSON."""
+    if found is _MISSING:
+        return False
+    if str(found) == wanted:
+        return True
+    try:
+        return bool(json.loads(wanted) == found) and isinstance(found, bool) == (wanted in ("true", "false"))
+    except ValueError:
+        return False

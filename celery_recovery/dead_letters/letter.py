@@ -1,0 +1,434 @@
+"""`Letter`: one dead letter, as it was published, as it is stored, as it is shown, and as it is published again.
+
+A dead letter is a valid Celery message; what we know about its death travels in its `recovery` header:
+
+    version         1
+    attempts        the last 10, oldest first:
+                    {n, at, error_type, fingerprint, exception, message, worker, runtime, delay}
+    deferrals       how often it was put off without using an attempt
+    first_failure   unix seconds
+    origin          {queue (by name, or None), exchange, routing_key, priority}
+    replay          {token, copy, number, operation}: the task that died was itself a replay
+    previous        {first_failure, died_at}: of the lives before this replay
+    letter          {error, reason, detail, action, held, died_at, worker, attempt, replays, unserialisable}
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from celery_recovery.dead_letters.state import FINISHED, LetterState
+from celery_recovery.errors.model import ErrorInfo, ErrorSeverity, ErrorType
+from celery_recovery.redact import Redactor
+
+__all__ = ("HEADER", "Letter", "Origin", "Outgoing")
+
+#: The header that is ours.
+HEADER = "recovery"
+#: Version of its layout.
+VERSION = 1
+#: Reason of a letter that did not come from us: shovelled in by hand, or by a broker's own dead-letter exchange.
+FOREIGN = "foreign"
+
+#: Message properties that mean something to the next consumer; all others belong to one delivery.
+_KEPT_PROPERTIES = ("correlation_id", "reply_to", "priority", "message_id", "app_id", "type")
+#: Headers that belong to one delivery, beside everything that begins with `x-`.
+_DELIVERY_HEADERS = frozenset({HEADER, "redelivered", "delivery_info", "delivery_tag"})
+#: Bodies longer than this are not decoded to be shown or searched (bytes).
+_DECODE_LIMIT = 1_000_000
+
+
+class Origin(NamedTuple):
+    """Where the task came from, and so where a replay sends it."""
+
+    #: Name of the Celery queue; None when it was not known.
+    queue: str | None = None
+    exchange: str = ""
+    routing_key: str = ""
+    priority: int | None = None
+
+
+class Outgoing(NamedTuple):
+    """A message as it is handed to the publisher: the body is raw and stays as it is."""
+
+    body: bytes
+    headers: dict[str, Any]
+    properties: dict[str, Any]
+    content_type: str
+    content_encoding: str
+    queue: str | None
+    exchange: str
+    routing_key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Letter:
+    """One dead letter. Times are unix seconds, sizes bytes."""
+
+    #: The task's id, which is the letter's; the same through all its lives.
+    id: str
+    #: Name of the task; empty when the message does not say.
+    task: str
+    #: The raw body, never decoded to be stored or replayed.
+    body: bytes
+    content_type: str = "application/json"
+    content_encoding: str = "utf-8"
+    #: The message's headers without what belonged to one delivery, and without `recovery`.
+    headers: Mapping[str, Any] = field(default_factory=dict)
+    #: correlation_id, reply_to, priority and the like.
+    properties: Mapping[str, Any] = field(default_factory=dict)
+    #: Where it came from.
+    origin: Origin = field(default_factory=Origin)
+    #: What it died of.
+    error: ErrorInfo
+    #: Why it is here, in one word: `"exhausted"`, `"quarantined"`, `"foreign"` …
+    reason: str = FOREIGN
+    #: Why it is here, in a sentence.
+    detail: str = ""
+    #: The last attempts of this life, oldest first (see the module's docstring).
+    attempts: tuple[Mapping[str, Any], ...] = ()
+    #: How often it was put off without using an attempt.
+    deferrals: int = 0
+    first_failure: float = 0.0
+    died_at: float = 0.0
+    #: The attempt it died in, from 1; 0 when not known.
+    attempt: int = 0
+    #: Node name of the worker it died on.
+    worker: str = ""
+    #: True: its result is still open, so the chord or chain it belongs to can still be finished by a replay.
+    held: bool = False
+    #: True: the body could not be serialised as the task had it.
+    unserialisable: bool = False
+    #: Replays behind it.
+    replays: int = 0
+    #: The replay that died, `{token, copy, number, operation}`; empty when it was no replay.
+    replay: Mapping[str, Any] = field(default_factory=dict)
+
+    # What the store knows beside; the defaults are those of a letter that has just died.
+    state: LetterState = LetterState.FAILED
+    #: The replay that has it: one token per life, one copy per publication of it.
+    operation: str = ""
+    token: str = ""
+    number: int = 0
+    #: The copy that a worker started; empty when none did.
+    copy: str = ""
+    stored_at: float = 0.0
+    changed_at: float = 0.0
+    #: How the last replay ended: `"recovered"`, `"died again"`, or what the worker reported; empty when not known.
+    outcome: str = ""
+    #: Seconds that the recovering run took.
+    runtime: float = 0.0
+    #: Node name of the worker that ran the last replay.
+    replayed_by: str = ""
+    #: Who discarded it or set it aside, and what they noted.
+    by: str = ""
+    note: str = ""
+
+    @classmethod
+    def from_message(
+        cls,
+        body: bytes | str,
+        headers: Mapping[str, Any] | None,
+        properties: Mapping[str, Any] | None = None,
+        content_type: str | None = None,
+        content_encoding: str | None = None,
+    ) -> Letter:
+        """Read a message of the dead-letter queue. Never raises: what is missing or garbage gets its default.
+
+        A message without our header is taken too, with an unknown error and the reason `"foreign"`.
+        """
+        raw = _as_bytes(body, content_encoding)
+        headers = _mapping(headers)
+        recovery = _mapping(headers.get(HEADER))
+        about = _mapping(recovery.get("letter"))
+        replay = _mapping(recovery.get("replay"))
+        previous = _mapping(recovery.get("previous"))
+        died_at = _number(about.get("died_at")) or _broker_death(headers) or time.time()
+        review = about.get("action") == "manual_review"
+        properties = _mapping(properties)
+        return cls(
+            id=_text(headers.get("id")) or f"unnamed-{hashlib.sha256(raw).hexdigest()[:24]}",
+            task=_text(headers.get("task")),
+            body=raw,
+            content_type=_text(content_type) or "application/data",
+            content_encoding=_text(content_encoding) or "binary",
+            headers=clean_headers(headers),
+            properties={key: properties[key] for key in _KEPT_PROPERTIES if properties.get(key) is not None},
+            origin=_origin(recovery.get("origin"), properties, headers),
+            error=_error(about.get("error"), died_at),
+            reason=_text(about.get("reason")) or FOREIGN,
+            detail=_text(about.get("detail")),
+            attempts=tuple(a for a in _sequence(recovery.get("attempts")) if isinstance(a, Mapping))[-10:],
+            deferrals=int(_number(recovery.get("deferrals"))),
+            first_failure=_earliest(previous.get("first_failure"), recovery.get("first_failure"), died_at),
+            died_at=died_at,
+            attempt=int(_number(about.get("attempt"))),
+            worker=_text(about.get("worker")),
+            held=about.get("held") is True,
+            unserialisable=about.get("unserialisable") is True,
+            replays=int(_number(replay.get("number")) or _number(about.get("replays"))),
+            replay=dict(replay),
+            state=LetterState.REVIEW if review else LetterState.FAILED,
+        )
+
+    @property
+    def death(self) -> str:
+        """What tells one death of this task from another: the same death delivered twice is the same text."""
+        return f"{self.replays}:{_text(self.replay.get('copy'))}:{self.attempt}:{self.died_at:.6f}"
+
+    @property
+    def args_repr(self) -> str:
+        """The positional arguments as Celery wrote them down; may be cut short."""
+        return _text(self.headers.get("argsrepr"))
+
+    @property
+    def kwargs_repr(self) -> str:
+        """The keyword arguments as Celery wrote them down; may be cut short."""
+        return _text(self.headers.get("kwargsrepr"))
+
+    @property
+    def root_id(self) -> str | None:
+        """Id of the task that began the workflow."""
+        return _text(self.headers.get("root_id")) or None
+
+    @property
+    def parent_id(self) -> str | None:
+        """Id of the task that called this one."""
+        return _text(self.headers.get("parent_id")) or None
+
+    @property
+    def group(self) -> str | None:
+        """Id of the group, or of the chord's header, that it is a member of."""
+        return _text(self.headers.get("group")) or None
+
+    @property
+    def size(self) -> int:
+        """Bytes of the body."""
+        return len(self.body)
+
+    @property
+    def is_finished(self) -> bool:
+        """True when nothing is left to do with it."""
+        return self.state in FINISHED
+
+    @property
+    def is_replayable(self) -> bool:
+        """True when it is a Celery message that a worker would understand (protocol 2)."""
+        return bool(self.task and _text(self.headers.get("id")))
+
+    @property
+    def arguments(self) -> tuple[list[Any], dict[str, Any]] | None:
+        """`(args, kwargs)`, or None when they cannot be had without unpickling anything.
+
+        From the body when that is JSON text, else from Celery's `argsrepr` and `kwargsrepr` when those are complete
+        and made of Python literals.
+        """
+        decoded = self._decoded()
+        if decoded is not None:
+            return decoded[0], decoded[1]
+        try:
+            args, kwargs = ast.literal_eval(self.args_repr), ast.literal_eval(self.kwargs_repr)
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            return None
+        if isinstance(args, (list, tuple)) and isinstance(kwargs, dict) and ... not in args:
+            return list(args), kwargs
+        return None
+
+    @property
+    def chord(self) -> str | None:
+        """Id of the chord's header group if the message says that a chord waits for it; None also when unreadable."""
+        decoded = self._decoded()
+        return self.group if decoded is not None and decoded[2].get("chord") else None
+
+    def _decoded(self) -> tuple[list[Any], dict[str, Any], dict[str, Any]] | None:
+        """The body's three parts if it is plain JSON text in Celery's layout, else None."""
+        if "json" not in self.content_type or self.headers.get("compression") or self.size > _DECODE_LIMIT:
+            return None
+        try:
+            args, kwargs, embed = json.loads(self.body.decode("utf-8"))
+        except (ValueError, TypeError, RecursionError):
+            return None
+        if isinstance(args, list) and isinstance(kwargs, dict) and isinstance(embed, (dict, type(None))):
+            return args, kwargs, embed or {}
+        return None
+
+    def message(self, *, to_queue: str | None = None, copy: str | None = None) -> Outgoing:
+        """What to publish for a replay: a task at its first attempt, due at once, that knows its past.
+
+        `copy` names this one publication (default: a new one). The letter must have been claimed, which gave it its
+        token. `expires` goes, because a replay is asked for after the fact; time limits stay.
+        """
+        headers = {**self.headers, "retries": 0, "eta": None, "expires": None}
+        headers[HEADER] = {
+            "version": VERSION,
+            "attempts": [dict(attempt) for attempt in self.attempts],
+            "deferrals": 0,
+            "origin": self.origin._asdict(),
+            "previous": {"first_failure": self.first_failure, "died_at": self.died_at},
+            "replay": {
+                "token": self.token,
+                "copy": copy or uuid.uuid4().hex,
+                "number": self.number,
+                "operation": self.operation,
+            },
+        }
+        properties = dict(self.properties)
+        if self.origin.priority is not None:
+            properties["priority"] = self.origin.priority
+        return Outgoing(
+            self.body,
+            headers,
+            properties,
+            self.content_type,
+            self.content_encoding,
+            to_queue or self.origin.queue,
+            "" if to_queue else self.origin.exchange,
+            "" if to_queue else self.origin.routing_key,
+        )
+
+    def to_dict(self, redact: Redactor | None = None) -> dict[str, Any]:
+        """JSON-ready form for people and machines, without secrets and without the raw body."""
+        hide = redact or _REDACT
+        decoded = self._decoded()
+        error = self.error.to_dict()
+        return {
+            "id": self.id,
+            "task": self.task,
+            "state": self.state.value,
+            "reason": self.reason,
+            "detail": hide(self.detail),
+            "error": {
+                **error,
+                "message": hide(self.error.message),
+                "context": hide(error["context"]),
+                "traceback": hide(self.error.traceback),
+            },
+            "args": hide(decoded[0] if decoded else self.args_repr),
+            "kwargs": hide(decoded[1] if decoded else self.kwargs_repr),
+            "origin": self.origin._asdict(),
+            "attempts": [{**attempt, "message": hide(attempt.get("message", ""))} for attempt in self.attempts],
+            "attempt": self.attempt,
+            "deferrals": self.deferrals,
+            "first_failure": self.first_failure,
+            "died_at": self.died_at,
+            "worker": self.worker,
+            "held": self.held,
+            "unserialisable": self.unserialisable,
+            "replays": self.replays,
+            "operation": self.operation,
+            "outcome": self.outcome,
+            "runtime": self.runtime,
+            "replayed_by": self.replayed_by,
+            "changed_at": self.changed_at,
+            "by": self.by,
+            "note": self.note,
+            "root_id": self.root_id,
+            "parent_id": self.parent_id,
+            "group": self.group,
+            "content_type": self.content_type,
+            "size": self.size,
+        }
+
+    def changed(self, **values: Any) -> Letter:
+        """A copy with other values."""
+        return replace(self, **values)
+
+
+_REDACT = Redactor()
+
+
+def clean_headers(headers: Mapping[str, Any]) -> dict[str, Any]:
+    """The headers that may travel on: none of one delivery's, none of a broker's (`x-death`, `x-delivery-count` …)."""
+    return {
+        str(key): value
+        for key, value in headers.items()
+        if key not in _DELIVERY_HEADERS and not str(key).lower().startswith("x-")
+    }
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _sequence(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, (list, tuple)) else []
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return "" if value is None else str(value)
+
+
+def _number(value: Any) -> float:
+    """A finite number, or 0."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return 0.0
+    return number if abs(number) < 1e15 else 0.0  # also drops nan and infinities
+
+
+def _earliest(*moments: Any) -> float:
+    """The earliest of the moments that are known."""
+    return min(filter(None, map(_number, moments)), default=0.0)
+
+
+def _as_bytes(body: bytes | str | Any, encoding: str | None) -> bytes:
+    if isinstance(body, str):
+        try:
+            return body.encode(encoding or "utf-8")
+        except (LookupError, UnicodeEncodeError):
+            return body.encode("utf-8", "surrogateescape")
+    try:
+        return bytes(body) if not isinstance(body, int) else b""
+    except TypeError:
+        return json.dumps(body, default=repr).encode()
+
+
+def _broker_death(headers: Mapping[str, Any]) -> float:
+    """When RabbitMQ dead-lettered it (whole seconds, from `x-death`); 0 if it did not."""
+    deaths = _sequence(headers.get("x-death"))
+    when = _mapping(deaths[0]).get("time") if deaths else None
+    return _number(when.timestamp() if isinstance(when, datetime) else when)
+
+
+def _origin(value: Any, properties: Mapping[str, Any], headers: Mapping[str, Any]) -> Origin:
+    """The origin we noted; else, for a foreign letter, where the broker says that it died."""
+    origin = _mapping(value)
+    if not origin:
+        deaths = _sequence(headers.get("x-death"))
+        death = _mapping(deaths[0]) if deaths else {}
+        keys = _sequence(death.get("routing-keys"))
+        origin = {**death, "routing_key": keys[0] if keys else "", "priority": properties.get("priority")}
+    priority = origin.get("priority")
+    return Origin(
+        queue=_text(origin.get("queue")) or None,
+        exchange=_text(origin.get("exchange")),
+        routing_key=_text(origin.get("routing_key")),
+        priority=int(_number(priority)) if priority is not None else None,
+    )
+
+
+def _error(value: Any, died_at: float) -> ErrorInfo:
+    """The error as noted; an unknown one when nothing was noted or it cannot be read."""
+    try:
+        return ErrorInfo.from_dict(value)
+    except (KeyError, TypeError, ValueError, AttributeError):  # a letter must stay visible whatever its header holds
+        return ErrorInfo(
+            error_type=ErrorType.UNKNOWN,
+            is_retryable=False,
+            severity=ErrorSeverity.MEDIUM,
+            rule="unknown",
+            exception="",
+            message="" if value is None else "the error noted in the message cannot be read",
+            timestamp=died_at,
+        )

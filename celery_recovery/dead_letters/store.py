@@ -1,0 +1,221 @@
+"""`DeadLetterStore`: where letters are indexed, searched and acted on. Every change is one Lua script in Redis.
+
+The life of a letter here, by the calls that move it (`state.TRANSITIONS` has every change that is legal):
+
+    add ──► failed ⇄ review          review, restore
+               │
+             claim ──► retry         unclaim brings it back; a lease bounds how long it stays
+               │
+           published ──► replayed    or started, when the worker is faster than the operator
+               │
+        recovered │ settle │ add     the replay succeeded, ended otherwise, or died: "again"
+
+`discard` leads out of every state that is not finished. Finished letters are kept for `max_age`, then removed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from typing import Any, Literal, NamedTuple
+
+import redis
+
+from celery_recovery.dead_letters.figures import ErrorGroup, StoreStats, largest_groups, read_stats
+from celery_recovery.dead_letters.filter import Filter
+from celery_recovery.dead_letters.letter import Letter
+from celery_recovery.dead_letters.search import Page, Search, batches
+from celery_recovery.dead_letters.state import OPEN, LetterState
+from celery_recovery.dead_letters.stored import letter_fields, message_fields, read_letter
+from celery_recovery.redis.client import reachable
+from celery_recovery.redis.keys import Keys
+from celery_recovery.redis.scripts import Scripts
+
+__all__ = ("Added", "Claim", "DeadLetterStore", "Start")
+
+#: What `add` found: a death of an unknown letter, one more death of a known one, or nothing new.
+Added = Literal["new", "again", "duplicate"]
+#: What the worker is told about a copy of a replayed letter.
+Start = Literal["run", "twin", "gone"]
+#: Default seconds that finished letters are kept.
+MAX_AGE = 7 * 86400.0
+#: Default seconds for which a claim keeps others away.
+LEASE = 15.0
+
+
+class Claim(NamedTuple):
+    """What became of one id that was to be claimed."""
+
+    id: str
+    #: `"claimed"`, `"unknown"`, `"leased"`, `"exhausted"` (replayed often enough) or `"passed"` (in another state).
+    status: str
+    #: The letter, with its token, when it was claimed.
+    letter: Letter | None = None
+    #: Seconds left of another's lease; replays so far; the state it is in.
+    detail: str = ""
+
+
+class DeadLetterStore:
+    """The letters of one application in one Redis.
+
+    Every method raises `StoreUnavailable` when Redis cannot be reached or refuses.
+    """
+
+    def __init__(self, client: redis.Redis, keys: Keys | None = None, *, max_age: float = MAX_AGE) -> None:
+        self.client = client
+        self.keys = keys or Keys()
+        #: Seconds that finished letters are kept.
+        self.max_age = max_age
+        self._run = Scripts(client, self.keys)
+        self._search = Search(client, self.keys, self._run)
+
+    def ping(self) -> None:
+        """Answer, or raise."""
+        with reachable(self.client):
+            self.client.ping()
+
+    # -- the worker's side ---------------------------------------------------------------------------------------------
+
+    def add(self, letter: Letter) -> Added:
+        """Store a death; safe to repeat."""
+        added: Added = self._run("letter_add", self._add_arguments(letter)).decode()
+        return added
+
+    def add_many(self, letters: Sequence[Letter]) -> list[Added]:
+        """`add` for each, in one round trip."""
+        with reachable(self.client):
+            pipe = self.client.pipeline(transaction=False)
+            for letter in letters:
+                self._run("letter_add", self._add_arguments(letter), client=pipe)
+            return [reply.decode() for reply in pipe.execute()]
+
+    def started(self, letter_id: str, token: str, copy: str, worker: str = "") -> Start:
+        """A worker asks whether this copy of a replayed letter may run: `"run"`; to be dropped: `"twin"`, `"gone"`.
+
+        The first copy of a life wins; the same copy, redelivered, runs again unless its death is stored already.
+        """
+        start: Start = self._run("letter_start", (letter_id, token, copy, worker)).decode()
+        return start
+
+    def recovered(self, letter_id: str, copy: str, runtime: float = 0.0, worker: str = "") -> bool:
+        """Note that a replay succeeded; False when the letter is finished already, or unknown."""
+        arguments = (letter_id, copy, f"{runtime:.6f}", worker, self.max_age)
+        return bool(self._run("letter_recover", arguments) == b"recovered")
+
+    def settle(self, letter_id: str, copy: str, state: LetterState, outcome: str) -> bool:
+        """Note that a replay ended without success and without a letter of its own (ignored, rejected, discarded …).
+
+        False when another copy is the one that counts.
+        """
+        arguments = (letter_id, copy, state.value, outcome, self.max_age)
+        return bool(self._run("letter_settle", arguments) == b"settled")
+
+    # -- replay --------------------------------------------------------------------------------------------------------
+
+    def claim(
+        self,
+        ids: Sequence[str],
+        operation: str,
+        *,
+        lease: float = LEASE,
+        states: Iterable[LetterState] = (LetterState.FAILED, LetterState.REVIEW, LetterState.RETRY),
+        max_replays: int | None = None,
+    ) -> list[Claim]:
+        """Claim letters for a replay, keeping others away for `lease` seconds; one answer per id, in order.
+
+        A letter in `retry` is given only once its lease is over, or to the operation that has it.
+        """
+        most = -1 if max_replays is None else max_replays
+        return [
+            _claim(reply)
+            for batch in batches(ids)
+            for reply in self._run("letter_claim", (operation, lease, most, _joined(states), *batch))
+        ]
+
+    def published(self, ids: Sequence[str], operation: str) -> int:
+        """Note that the broker confirmed these replays; returns how many were noted (see `letter_publish.lua`)."""
+        return sum(self._run("letter_publish", (operation, *batch)) for batch in batches(ids))
+
+    def unclaim(self, ids: Sequence[str], operation: str) -> int:
+        """Give claimed letters back to the state they came from; returns how many."""
+        return sum(self._run("letter_unclaim", (operation, *batch)) for batch in batches(ids))
+
+    # -- what people do ------------------------------------------------------------------------------------------------
+
+    def discard(self, ids: Sequence[str], reason: str = "", by: str = "") -> list[str]:
+        """Drop letters that are not finished; returns the ids that were. A replay on its way will not run."""
+        return self._move(ids, LetterState.DISCARDED, OPEN, by=by, note=reason)
+
+    def review(self, ids: Sequence[str], reason: str = "", by: str = "") -> list[str]:
+        """Set failed letters aside for a person; returns the ids that were."""
+        return self._move(ids, LetterState.REVIEW, (LetterState.FAILED,), by=by, note=reason)
+
+    def restore(self, ids: Sequence[str], reason: str = "", by: str = "") -> list[str]:
+        """Put letters from review, or discarded ones, back among the failed; returns the ids that were."""
+        return self._move(ids, LetterState.FAILED, (LetterState.REVIEW, LetterState.DISCARDED), by=by, note=reason)
+
+    # -- reading -------------------------------------------------------------------------------------------------------
+
+    def get(self, letter_id: str) -> Letter | None:
+        """One letter, or None."""
+        return self._search.get_many((letter_id,))[0]
+
+    def get_many(self, ids: Sequence[str]) -> list[Letter | None]:
+        """Letters by id, in the order asked, in one round trip; None for the unknown."""
+        return self._search.get_many(ids)
+
+    def find(self, where: Filter | None = None, *, cursor: str | None = None, limit: int = 50) -> Page:
+        """One page of letters, newest death first, and the cursor of the next. `cursor` is the last page's."""
+        return self._search.find(where or Filter(), cursor=cursor, limit=limit)
+
+    def iterate(self, where: Filter | None = None, *, oldest_first: bool = False) -> Iterator[Letter]:
+        """All letters that agree with the filter, in constant memory. What changes meanwhile may be seen or not."""
+        return self._search.iterate(where or Filter(), oldest_first=oldest_first)
+
+    def iterate_ids(self, where: Filter | None = None, *, oldest_first: bool = False) -> Iterator[str]:
+        """Like `iterate`, ids only: messages are read only when the filter asks for what is in them."""
+        return self._search.iterate_ids(where or Filter(), oldest_first=oldest_first)
+
+    def count(self, where: Filter | None = None) -> int:
+        """How many letters agree with the filter; one round trip when one index answers it."""
+        return self._search.count(where or Filter())
+
+    def stats(self) -> StoreStats:
+        """Figures from counters kept by the scripts: the cost does not grow with the letters."""
+        return read_stats(self.client, self.keys)
+
+    def groups(self, limit: int = 10) -> list[ErrorGroup]:
+        """The largest groups of open letters with the same fingerprint, largest first."""
+        return largest_groups(self.client, self.keys, limit)
+
+    def sweep(self, limit: int = 1000) -> int:
+        """Remove up to `limit` letters that were finished more than `max_age` seconds ago; returns how many."""
+        return int(self._run("letter_sweep", (self.max_age, limit)))
+
+    # -- within --------------------------------------------------------------------------------------------------------
+
+    def _add_arguments(self, letter: Letter) -> list[Any]:
+        fields, message = letter_fields(letter), message_fields(letter)
+        pairs = chain.from_iterable(chain(fields.items(), message.items()))
+        return [letter.id, letter.state.value, self.max_age, len(fields), *pairs]
+
+    def _move(
+        self, ids: Sequence[str], state: LetterState, states: Iterable[LetterState], *, by: str, note: str
+    ) -> list[str]:
+        fixed = (state.value, _joined(states), by, note, self.max_age)
+        return [moved.decode() for batch in batches(ids) for moved in self._run("letter_move", (*fixed, *batch))]
+
+
+def _joined(states: Iterable[LetterState]) -> str:
+    return ",".join(state.value for state in states)
+
+
+def _claim(reply: list[Any]) -> Claim:
+    letter_id, status = reply[0].decode(), reply[1].decode()
+    if status != "claimed":
+        return Claim(letter_id, status, detail=reply[2].decode() if len(reply) > 2 else "")
+    return Claim(letter_id, status, read_letter(letter_id, _hash(reply[2]), _hash(reply[3])))
+
+
+def _hash(flat: list[bytes]) -> dict[bytes, bytes]:
+    return dict(zip(flat[::2], flat[1::2], strict=True))

@@ -1,0 +1,130 @@
+"""How a `Letter` is laid out in Redis: a hash of short values to filter by, and a hash with the message itself.
+
+The two are apart because Redis keeps a hash of short values in a tenth of the memory that it needs when one is long.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from kombu.utils.json import dumps as dump_tagged
+from kombu.utils.json import loads as load_tagged
+
+from celery_recovery.dead_letters.letter import Letter, Origin
+from celery_recovery.dead_letters.state import LetterState
+from celery_recovery.errors.model import ErrorInfo
+
+__all__ = ("letter_fields", "message_fields", "read_letter")
+
+Fields = dict[str, Any]
+
+
+def letter_fields(letter: Letter) -> Fields:
+    """The letter hash of a death, without `state`."""
+    replay = {name: letter.replay[name] for name in ("token", "copy", "operation") if letter.replay.get(name)}
+    return {
+        "task": letter.task,
+        "error_type": letter.error.error_type.value,
+        "fingerprint": letter.error.fingerprint,
+        "queue": letter.origin.queue or "",
+        "reason": letter.reason,
+        "exception": letter.error.exception,
+        "held": int(letter.held),
+        "died_at": f"{letter.died_at:.6f}",
+        "first_failure": f"{letter.first_failure:.6f}",
+        "death": letter.death,
+        "replays": letter.replays,
+        "size": letter.size,
+        **replay,
+        **({"number": letter.replays} if replay else {}),
+    }
+
+
+def message_fields(letter: Letter) -> Fields:
+    """The message hash."""
+    about = {
+        "origin": letter.origin._asdict(),
+        "error": letter.error.to_dict(),
+        "detail": letter.detail,
+        "attempts": letter.attempts,
+        "deferrals": letter.deferrals,
+        "attempt": letter.attempt,
+        "worker": letter.worker,
+        "unserialisable": letter.unserialisable,
+        "replay": letter.replay,
+    }
+    return {
+        "body": letter.body,
+        "content_type": letter.content_type,
+        "content_encoding": letter.content_encoding,
+        "headers": _dump(letter.headers),
+        "properties": _dump(letter.properties),
+        "about": _dump(about),
+    }
+
+
+def read_letter(letter_id: str, fields: Mapping[bytes, bytes], message: Mapping[bytes, bytes]) -> Letter:
+    """Both hashes, as Redis gives them, back to a letter."""
+    text = {name.decode(): value.decode("utf-8", "replace") for name, value in fields.items()}
+    about = _load(message[b"about"])
+    return Letter(
+        id=letter_id,
+        task=text["task"],
+        body=message[b"body"],
+        content_type=message[b"content_type"].decode(),
+        content_encoding=message[b"content_encoding"].decode(),
+        headers=_load(message[b"headers"]),
+        properties=_load(message[b"properties"]),
+        origin=Origin(**about["origin"]),
+        error=ErrorInfo.from_dict(about["error"]),
+        reason=text["reason"],
+        detail=about["detail"],
+        attempts=tuple(about["attempts"]),
+        deferrals=about["deferrals"],
+        first_failure=float(text["first_failure"]),
+        died_at=float(text["died_at"]),
+        attempt=about["attempt"],
+        worker=about["worker"],
+        held=text["held"] == "1",
+        unserialisable=about["unserialisable"],
+        replays=int(text["replays"]),
+        replay=about["replay"],
+        state=LetterState(text["state"]),
+        operation=text.get("operation", ""),
+        token=text.get("token", ""),
+        number=int(text.get("number") or 0),
+        copy=text.get("copy", ""),
+        stored_at=float(text.get("stored_at") or 0),
+        changed_at=float(text.get("changed_at") or 0),
+        outcome=text.get("outcome", ""),
+        runtime=float(text.get("runtime") or 0),
+        replayed_by=text.get("replayed_by", ""),
+        by=text.get("by", ""),
+        note=text.get("note", ""),
+    )
+
+
+def _dump(value: Any) -> str:
+    """JSON; what it lacks (dates, decimals, bytes: AMQP headers may hold them) is tagged, the rest written as text."""
+    try:
+        return json.dumps(value, separators=(",", ":"))
+    except (TypeError, ValueError, RecursionError):
+        pass
+    try:
+        return str(dump_tagged(value))
+    except (TypeError, ValueError, RecursionError):
+        return json.dumps({str(key): _plain(item) for key, item in dict(value).items()})
+
+
+def _plain(value: Any) -> Any:
+    """One value that the serialiser knows, or its repr."""
+    try:
+        return json.loads(dump_tagged(value))
+    except (TypeError, ValueError, RecursionError):
+        return repr(value)
+
+
+def _load(text: bytes) -> Any:
+    return load_tagged(text) if b'"__type__"' in text else json.loads(text)

@@ -1,0 +1,57 @@
+"""A Redis client that fails soon and says where it looked, without saying the password."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from celery_recovery.exceptions import StoreUnavailable
+
+__all__ = ("CONNECT_TIMEOUT", "SOCKET_TIMEOUT", "address", "connect", "reachable")
+
+#: Seconds to wait for a connection, and for an answer.
+CONNECT_TIMEOUT, SOCKET_TIMEOUT = 2.0, 5.0
+#: A connection idle for this many seconds is tested before it is used.
+HEALTH_CHECK_INTERVAL = 30
+
+
+def connect(url: str, **options: Any) -> redis.Redis:
+    """A client for `url` (redis://, rediss://, unix://), binary-safe, with a pool of its own. Does not connect yet.
+
+    A lost connection is tried once more at once, which a restarted server needs; beyond that the caller is told.
+    Every script may be repeated safely. `options` go to the connection, before those that the URL spells.
+    """
+    settings: dict[str, Any] = {
+        "decode_responses": False,
+        "socket_connect_timeout": CONNECT_TIMEOUT,
+        "socket_timeout": SOCKET_TIMEOUT,
+        "socket_keepalive": not url.startswith("unix"),
+        "health_check_interval": HEALTH_CHECK_INTERVAL,
+        "retry": Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
+        **options,
+    }
+    if url.startswith("unix"):
+        del settings["socket_keepalive"]
+    return redis.Redis.from_url(url, **settings)
+
+
+def address(client: redis.Redis) -> str:
+    """Where the client connects to, for messages: `"host:port/db"` or a socket's path; never the password."""
+    found = client.connection_pool.connection_kwargs
+    database = found.get("db") or 0
+    where = found.get("path") or f"{found.get('host', 'localhost')}:{found.get('port', 6379)}"
+    return f"{where}/{database}"
+
+
+@contextmanager
+def reachable(client: redis.Redis) -> Iterator[None]:
+    """What fails inside because of Redis is raised as `StoreUnavailable`, saying where Redis was looked for."""
+    try:
+        yield
+    except redis.RedisError as exc:
+        raise StoreUnavailable(f"the dead-letter store in Redis at {address(client)} does not answer: {exc}") from exc

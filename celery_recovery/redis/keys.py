@@ -1,0 +1,91 @@
+"""The one place where a key is spelled. All keys of the dead-letter store share one hash tag, so one cluster slot.
+
+`<root>` is `<prefix>:{dead-letters}`; `<id>` a task's id; `<value>` a task name, error type, fingerprint or queue.
+
+    <root>:letter:<id>         hash  what is filtered by, and the letter's state; short values. Goes with the letter
+    <root>:message:<id>        hash  the message: body, headers, properties … Goes with the letter
+    <root>:all                 zset  id, scored by time of death (unix s). Entries go with the letter
+    <root>:state:<state>       zset  the same, of one state. Entries go when the letter leaves the state
+    <root>:task:<value>        zset  the same, of one task. Entries go with the letter
+    <root>:error_type:<value>  zset  likewise
+    <root>:fingerprint:<value> zset  likewise
+    <root>:queue:<value>       zset  likewise
+    <root>:kept:<dimension>    hash  value -> letters kept. Dimensions: `COUNTED`. A field goes when it is 0
+    <root>:open:<dimension>    hash  value -> letters not finished. A field goes when it is 0
+    <root>:finished            zset  id, scored by when it was recovered or discarded. Swept after `letter_max_age`
+    <root>:totals              hash  added, again, duplicate, replayed, recovered, discarded, expired, bytes. Goes with
+                                     the last letter
+    <root>:operations          zset  id of a replay, scored by its start; the oldest beyond 1,000 go
+    <root>:operation:<id>      hash  who, when, filter and counts of one replay. Expires 30 days after its last change
+    <prefix>:{rates}:<bucket>  hash  counts of one minute (`monitoring/stats.py`). Expires after the retention
+
+The scripts get `<root>:` as their only key and the rest of the spelling from `Keys.lua`.
+"""
+
+from __future__ import annotations
+
+__all__ = ("COUNTED", "INDEXED", "Keys")
+
+#: What a letter is indexed by, beside its state.
+INDEXED = ("task", "error_type", "fingerprint", "queue")
+#: What letters are counted by.
+COUNTED = (*INDEXED, "reason")
+
+_LUA = """\
+local ROOT = KEYS[1]
+local INDEXED = {{{indexed}}}
+local COUNTED = {{{counted}}}
+local ALL, FINISHED, TOTALS = ROOT .. 'all', ROOT .. 'finished', ROOT .. 'totals'
+local function letter_key(id) return ROOT .. 'letter:' .. id end
+local function message_key(id) return ROOT .. 'message:' .. id end
+local function index_key(dimension, value) return ROOT .. dimension .. ':' .. value end
+local function kept_key(dimension) return ROOT .. 'kept:' .. dimension end
+local function open_key(dimension) return ROOT .. 'open:' .. dimension end
+"""
+
+
+class Keys:
+    """Spells the keys under one prefix."""
+
+    def __init__(self, prefix: str = "celery-recovery") -> None:
+        self.prefix = prefix
+        #: Begins every key of the store; what the scripts get as `KEYS[1]`.
+        self.root = f"{prefix}:{{dead-letters}}:"
+        self.all = f"{self.root}all"
+        self.finished = f"{self.root}finished"
+        self.totals = f"{self.root}totals"
+        self.operations = f"{self.root}operations"
+
+    def letter(self, letter_id: str) -> str:
+        """What is filtered by, and the state."""
+        return f"{self.root}letter:{letter_id}"
+
+    def message(self, letter_id: str) -> str:
+        """The message itself."""
+        return f"{self.root}message:{letter_id}"
+
+    def index(self, dimension: str, value: str) -> str:
+        """Index of one dimension (`"state"` or one of `INDEXED`); the dimension `"all"` has one value, `""`."""
+        return self.all if dimension == "all" else f"{self.root}{dimension}:{value}"
+
+    def kept(self, dimension: str) -> str:
+        """Counts of letters by the values of a dimension."""
+        return f"{self.root}kept:{dimension}"
+
+    def open(self, dimension: str) -> str:
+        """The same, of letters that are not finished."""
+        return f"{self.root}open:{dimension}"
+
+    def operation(self, operation_id: str) -> str:
+        """One replay, on the record."""
+        return f"{self.root}operation:{operation_id}"
+
+    def rates(self, bucket: int) -> str:
+        """Counts of the time bucket that begins at `bucket` (unix s)."""
+        return f"{self.prefix}:{{rates}}:{bucket}"
+
+    @staticmethod
+    def lua() -> str:
+        """The same spelling for the scripts, put in front of each."""
+        quoted = (", ".join(f"'{name}'" for name in names) for names in (INDEXED, COUNTED))
+        return _LUA.format(indexed=next(quoted), counted=next(quoted))

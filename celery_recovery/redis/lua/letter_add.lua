@@ -1,0 +1,78 @@
+--[[
+  Stores a death. Safe to repeat: the same death delivered again, or a late one of an earlier life, changes nothing.
+
+  KEYS[1]  root of the store's keys
+
+  ARGV[1]  id of the letter
+  ARGV[2]  state of a letter that has just died: 'failed' or 'review'
+  ARGV[3]  seconds that finished letters are kept
+  ARGV[4]  number of field-value pairs of the letter hash that follow
+  ARGV[5…] those pairs, then the pairs of the message hash; times in unix seconds, sizes in bytes
+
+  Returns  'new'        there was no such letter
+           'again'      its replay died (or, once it was finished, a task of the same id did)
+           'duplicate'  known already, or older than what is known
+]]
+-- include now read enter move sweep
+
+local id, state, max_age, count_of_pairs = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+local SWEEP_LIMIT = 5
+
+local fields, message, letter = {}, {}, {}
+for i = 5, #ARGV, 2 do
+  local into = i < 5 + 2 * count_of_pairs and fields or message
+  into[#into + 1], into[#into + 2] = ARGV[i], ARGV[i + 1]
+  if into == fields then letter[ARGV[i]] = ARGV[i + 1] end
+end
+letter.state = state
+
+-- Is this death news to a letter that exists? By its life first: the number of replays behind it.
+local function is_news(known)
+  local life = tonumber(letter.replays)
+  if letter.death == known.death then return false end
+  if known.state == 'retry' or known.state == 'replayed' then
+    return life > 0 and life >= tonumber(known.number)
+  elseif OPEN[known.state] then
+    return life > tonumber(known.replays)
+  end
+  -- Finished: a later replay, or the same id sent afresh and dead after we had finished with it.
+  return life > tonumber(known.number) or (life == 0 and tonumber(letter.died_at) > tonumber(known.changed_at))
+end
+
+local function store(at)
+  redis.call('HSET', letter_key(id), 'state', state, 'changed_at', at, unpack(fields))
+  redis.call('DEL', message_key(id))
+  redis.call('HSET', message_key(id), unpack(message))
+  enter(id, letter)
+end
+
+local at = now()
+sweep(tonumber(at), max_age, SWEEP_LIMIT)
+local known = read(id, {'death', 'replays', 'number', 'changed_at', 'first_failure', unpack(FILED_BY)})
+
+if not known then
+  store(at)
+  redis.call('HSET', letter_key(id), 'stored_at', at)
+  redis.call('HINCRBY', TOTALS, 'added', 1)
+  return 'new'
+end
+
+known.number = known.number == '' and '0' or known.number
+if not is_news(known) then
+  redis.call('HINCRBY', TOTALS, 'duplicate', 1)
+  return 'duplicate'
+end
+
+leave(id, known)
+store(at)
+redis.call('ZREM', FINISHED, id)
+redis.call('HDEL', letter_key(id), 'lease')
+redis.call('HSET', letter_key(id), 'outcome', 'died again')
+if tonumber(known.replays) > tonumber(letter.replays) then
+  redis.call('HSET', letter_key(id), 'replays', known.replays)
+end
+if tonumber(known.first_failure) < tonumber(letter.first_failure) then
+  redis.call('HSET', letter_key(id), 'first_failure', known.first_failure)
+end
+redis.call('HINCRBY', TOTALS, 'again', 1)
+return 'again'

@@ -1,0 +1,34 @@
+--[[
+  Does what a person asked for: discard, take into review, put back.
+
+  KEYS[1]  root of the store's keys
+
+  ARGV[1]  state they come to: 'discarded', 'review' or 'failed'
+  ARGV[2]  states they may come from, joined by commas
+  ARGV[3]  who asked
+  ARGV[4]  why, in their words
+  ARGV[5]  seconds that finished letters are kept
+  ARGV[6…] ids of letters
+
+  Returns  the ids that were moved
+]]
+-- include now read enter move sweep
+
+local state, by, note, max_age = ARGV[1], ARGV[3], ARGV[4], tonumber(ARGV[5])
+local from = {}
+for name in string.gmatch(ARGV[2], '[^,]+') do from[name] = true end
+
+local at, moved = now(), {}
+for i = 6, #ARGV do
+  local id = ARGV[i]
+  local letter = read(id, {'died_at'})
+  if letter and from[letter.state] and letter.state ~= state then
+    redis.call('HSET', letter_key(id), 'by', by, 'note', note)
+    redis.call('HDEL', letter_key(id), 'lease')
+    move(id, letter, state, at)
+    if state == 'discarded' then redis.call('HINCRBY', TOTALS, 'discarded', 1) end
+    moved[#moved + 1] = id
+  end
+end
+sweep(tonumber(at), max_age, #ARGV)
+return moved

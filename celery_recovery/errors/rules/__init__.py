@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from celery_recovery.errors.rules import os, python
+from celery_recovery.errors.rules import orm, os, python, redis, sql
 from celery_recovery.errors.rules.rule import Family
 
 __all__ = ("FAMILIES",)
@@ -10,4 +10,7 @@ __all__ = ("FAMILIES",)
 FAMILIES: tuple[Family, ...] = (
     python.FAMILY,
     os.FAMILY,
+    sql.FAMILY,
+    orm.FAMILY,
+    redis.FAMILY,
 )

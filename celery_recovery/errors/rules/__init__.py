@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from celery_recovery.errors.rules import orm, os, python, redis, sql
+from celery_recovery.errors.rules import aws, azure, google, grpc, mail, orm, os, python, redis, sql
 from celery_recovery.errors.rules.rule import Family
 
 __all__ = ("FAMILIES",)
@@ -13,4 +13,9 @@ FAMILIES: tuple[Family, ...] = (
     sql.FAMILY,
     orm.FAMILY,
     redis.FAMILY,
+    aws.FAMILY,
+    google.FAMILY,
+    azure.FAMILY,
+    grpc.FAMILY,
+    mail.FAMILY,
 )

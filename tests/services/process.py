@@ -25,7 +25,7 @@ _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
-class Unavailable(Exception):  # noqa: N818 - it reads as what it is
+class Unavailable(Exception):
     """The service cannot run on this machine; the text says why."""
 
 

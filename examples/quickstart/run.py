@@ -1,0 +1,212 @@
+"""The demo: 2,000 orders, a partner that misbehaves, and books that have to balance. `make demo` runs it.
+
+    1  start a Redis, the misbehaving service and a real `celery worker`, all private
+    2  submit every order file and watch until each order has come to an end
+    3  balance the books
+    4  be the operator: look at the dead letters, repair the service, replay what that can help
+    5  balance the books again
+
+Exit code 0: every order is accounted for. 1: one is not; logs are kept and their place is told. 2: it cannot run here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from books import FINISHED, Books, Submitted, read_ledger, read_results
+from embedded import NoRedis, accepts, free_port, running, start_redis
+from orders import Order, write_orders
+from screen import Progress, print_books, print_comparison, say, section
+from service import fault_of
+
+__all__ = ("Demo", "main")
+
+HERE = Path(__file__).resolve().parent
+CONCURRENCY = 8
+
+
+class Demo:
+    """One run: where its parts are, what was submitted, and how far it has come."""
+
+    def __init__(self, directory: Path, service_port: int) -> None:
+        import shop  # it reads where Redis and the service are when it is imported
+
+        from celery_recovery import Filter, LetterState, Recovery
+
+        self.shop = shop
+        self.ledger = directory / "ledger.sqlite"
+        self.service_port = service_port
+        self.letters_of = Recovery.of(shop.app).dead_letters
+        self.waiting = Filter(state=(LetterState.FAILED, LetterState.REVIEW))
+        self.submitted: list[Submitted] = []
+
+    def submit(self, order: Order) -> None:
+        """Send one order off and write down the ids of its tasks."""
+        canvas = self.shop.fulfil(order.path, order.lines)
+        result = canvas.apply_async()
+        ids = []
+        while result is not None:
+            ids.append(tuple(child.id for child in result.results) if hasattr(result, "results") else (result.id,))
+            result = result.parent
+        ship, charge, reserve, parse = ids
+        self.submitted.append(Submitted(order, parse[0], reserve, charge[0], ship[0]))
+
+    def letters(self) -> dict[str, str]:
+        """Error type of each letter that waits for somebody, by task id."""
+        self.letters_of.drain()
+        return {letter.id: letter.error.error_type.value for letter in self.letters_of.iterate(self.waiting)}
+
+    def watch(self, progress: Progress, timeout: float) -> bool:
+        """Show how it goes until every order has come to an end; False if that takes longer than `timeout` seconds."""
+        deadline = time.monotonic() + timeout
+        open_orders = list(self.submitted)
+        while open_orders and time.monotonic() < deadline:
+            time.sleep(0.5)
+            open_orders = self.look(progress, open_orders)
+        return not open_orders
+
+    def look(self, progress: Progress, candidates: list[Submitted]) -> list[Submitted]:
+        """Those of `candidates` that are still under way."""
+        letters = self.letters()
+        results = read_results(self.shop.app.backend, [task_id for one in candidates for task_id in one.ids])
+        under_way = [one for one in candidates if not _has_ended(one, results, letters)]
+        dead = sum(any(task_id in letters for task_id in one.ids) for one in self.submitted)
+        progress.update(
+            submitted=len(self.submitted),
+            ended=len(self.submitted) - len(under_way),
+            dead=dead,
+            service_up=accepts(self.service_port),
+        )
+        return under_way
+
+    def balance(self, before: Books | None = None) -> Books:
+        """The books as they stand."""
+        ids = [task_id for one in self.submitted for task_id in one.ids]
+        results = read_results(self.shop.app.backend, ids)
+        return Books.balance(self.submitted, results, read_ledger(self.ledger), self.letters(), before)
+
+
+def _has_ended(one: Submitted, results: dict[str, dict[str, Any]], letters: dict[str, str]) -> bool:
+    """Shipped; or a letter waits and none of the parallel reservations is still running."""
+    state = {task_id: found["status"] for task_id, found in results.items()}
+    if state.get(one.ship) == "SUCCESS":
+        return True
+    if not any(task_id in letters for task_id in one.ids):
+        return False
+    return one.parse in letters or all(state.get(task_id) in FINISHED for task_id in one.reserve)
+
+
+@contextmanager
+def stage(directory: Path) -> Iterator[Demo]:
+    """Redis, service and worker, running until the end of the block."""
+    with ExitStack() as stack:
+        redis_url = stack.enter_context(start_redis(directory))
+        port = free_port()
+        command = [sys.executable, str(HERE / "service.py"), str(port), str(directory / "ledger.sqlite")]
+        stack.enter_context(running(command, directory / "service.log", ready=lambda: accepts(port)))
+        os.environ.update(QUICKSTART_REDIS=redis_url, QUICKSTART_SERVICE=f"http://127.0.0.1:{port}")
+        demo = Demo(directory, port)
+        command = [sys.executable, "-m", "celery", "-A", "shop", "worker", "--pool", "prefork", "--loglevel", "WARNING"]
+        command += ["--concurrency", str(CONCURRENCY), "--without-mingle", "--without-gossip"]
+        ping = demo.shop.app.control.ping
+        log = directory / "worker.log"
+        stack.enter_context(running(command, log, env=os.environ, cwd=HERE, ready=lambda: bool(ping(timeout=0.5))))
+        yield demo
+
+
+def first_run(demo: Demo, orders: list[Order], timeout: float) -> Books:
+    """Submit everything, wait, and balance."""
+    with Progress("orders", len(orders)) as progress:
+        for number, order in enumerate(orders, 1):
+            demo.submit(order)
+            if number % 200 == 0:
+                demo.look(progress, demo.submitted)
+        demo.watch(progress, timeout)
+    return demo.balance()
+
+
+def operate(demo: Demo) -> None:
+    """What an operator does: look, have the cause repaired, put back what that can help."""
+    recovery("status")
+    recovery("dlq", "stats")
+    recovery("dlq", "list", "--limit", "5")
+    section("The partner repairs the service")
+    request = urllib.request.Request(f"http://127.0.0.1:{demo.service_port}/fix", data=b"{}", method="POST")
+    with urllib.request.urlopen(request, timeout=5) as answer:
+        say(f"POST /fix: {json.load(answer)}")
+    say("Broken files, declined cards and unknown postcodes stay where they are: no repair of the service helps them.")
+    recovery("dlq", "replay", "--error-type", "network", "--state", "failed", "--rate", "200", "--yes")
+    recovery("dlq", "replay", "--task", "shop.charge_payment", "--error-type", "parsing", "--state", "failed", "--yes")
+
+
+def recovery(*arguments: str) -> None:
+    """Run one `celery -A shop recovery` command and show it. `RuntimeError` if it fails."""
+    say(f"\n$ celery -A shop recovery {' '.join(arguments)}", strong=True)
+    command = [sys.executable, "-m", "celery", "-A", "shop", "recovery", *arguments]
+    ended = subprocess.run(command, cwd=HERE, check=False)
+    if ended.returncode:
+        raise RuntimeError(f"that command ended with {ended.returncode}")
+
+
+def play(demo: Demo, orders: list[Order], timeout: float) -> bool:
+    """All five steps; True if the books balance both times."""
+    section(f"{len(orders):,} orders, {CONCURRENCY} worker processes, a service with faults of its own")
+    first = first_run(demo, orders, timeout)
+    print_books("The books after the first run", first)
+    section("The operator's part")
+    operate(demo)
+    with Progress("orders", len(orders)) as progress:
+        demo.watch(progress, timeout)
+    second = demo.balance(before=first)
+    print_books("The books after the repair", second)
+    repairable = {order.id for order in orders if (fault := fault_of(order.id)) and fault.fixable and not order.defect}
+    print_comparison(first, second, repairable)
+    return first.balanced and second.balanced
+
+
+def main() -> int:
+    """Read the command line, play, and tidy up."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--orders", type=int, default=2000, help="how many orders (default: %(default)s)")
+    parser.add_argument(
+        "--timeout", type=float, default=90.0, help="seconds to wait for each half (default: %(default)g)"
+    )
+    options = parser.parse_args()
+    directory = Path(tempfile.mkdtemp(prefix="celery-recovery-demo-"))
+    started = time.monotonic()
+    balanced = False
+    try:
+        with stage(directory) as demo:
+            balanced = play(demo, write_orders(directory / "orders", options.orders), options.timeout)
+    except NoRedis as missing:
+        say(str(missing))
+        return 2
+    except RuntimeError as failed:
+        say(f"\n{failed}")
+    finally:
+        if balanced:
+            shutil.rmtree(directory, ignore_errors=True)
+        else:
+            say(f"The files and logs of this run are in {directory}")
+    say(
+        f"\nEvery order is accounted for ({time.monotonic() - started:.0f} s)."
+        if balanced
+        else "\nThe books do not balance."
+    )
+    return 0 if balanced else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

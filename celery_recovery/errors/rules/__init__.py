@@ -2,7 +2,28 @@
 
 from __future__ import annotations
 
-from celery_recovery.errors.rules import aws, azure, google, grpc, mail, orm, os, python, redis, sql
+from celery_recovery.errors.rules import (
+    aws,
+    azure,
+    browsers,
+    compression,
+    documents,
+    files,
+    google,
+    grpc,
+    learning,
+    mail,
+    orm,
+    os,
+    pipelines,
+    python,
+    redis,
+    science,
+    serialisation,
+    sql,
+    text,
+    validation,
+)
 from celery_recovery.errors.rules.rule import Family
 
 __all__ = ("FAMILIES",)
@@ -18,4 +39,14 @@ FAMILIES: tuple[Family, ...] = (
     azure.FAMILY,
     grpc.FAMILY,
     mail.FAMILY,
+    serialisation.FAMILY,
+    compression.FAMILY,
+    text.FAMILY,
+    validation.FAMILY,
+    science.FAMILY,
+    documents.FAMILY,
+    learning.FAMILY,
+    pipelines.FAMILY,
+    browsers.FAMILY,
+    files.FAMILY,
 )

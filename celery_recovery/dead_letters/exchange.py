@@ -1,0 +1,175 @@
+"""The broker's side of dead letters: where they are published, and the one publisher everything of ours goes through.
+
+Every message that we publish — a retry, a dead letter, a replay — is the next durable copy of a task whose last copy is
+about to be acknowledged. So it is published *with confirm* (RabbitMQ answers once it is responsible for the message;
+Redis's reply to the write says the same) and, when the broker is away, for a bounded time, again and again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+from celery import Celery
+from celery.canvas import Signature
+from kombu import Connection, Exchange, Producer, Queue, pools
+from kombu.exceptions import EncodeError, OperationalError
+
+from celery_recovery.exceptions import PublishFailed, UnserialisableLetter
+
+__all__ = ("Publisher", "dead_letter_queue")
+
+#: Within one try, kombu itself reconnects this often before it gives the error to us.
+_RECONNECT = {"max_retries": 2, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.5}
+#: Seconds between our tries: short at first (a failover), never long (the worker's slot is waiting).
+_PAUSES = (0.2, 0.5, 1.0, 2.0)
+#: What a serialiser raises for a value it does not know.
+_NOT_ENCODABLE = (EncodeError, TypeError, ValueError, AttributeError, RecursionError)
+
+
+def dead_letter_queue(exchange: str, queue: str, queue_type: str = "classic") -> Queue:
+    """The durable queue that dead letters wait in, bound to its own direct exchange.
+
+    `queue_type` is `"classic"` or `"quorum"` (RabbitMQ only; other brokers ignore it).
+    """
+    arguments = {"x-queue-type": "quorum"} if queue_type == "quorum" else None
+    return Queue(queue, Exchange(exchange, type="direct", durable=True), routing_key=queue, queue_arguments=arguments)
+
+
+class Publisher:
+    """Publishes confirmed messages, for at most `timeout` seconds each.
+
+    It has connections of its own, made when first needed: the application's pool may be configured without confirms,
+    and one lost message on it is enough to break the promise.
+    """
+
+    def __init__(self, app: Celery, timeout: float) -> None:
+        self.app = app
+        self.timeout = timeout
+
+    def publish(  # noqa: PLR0913  # a message has that many parts
+        self,
+        body: bytes,
+        *,
+        headers: Mapping[str, Any],
+        properties: Mapping[str, Any],
+        content_type: str,
+        content_encoding: str,
+        queue: str | None = None,
+        exchange: str = "",
+        routing_key: str = "",
+        producer: Producer | None = None,
+    ) -> None:
+        """Publish a raw body as it is, to `queue` by name, or to `exchange` with `routing_key`.
+
+        Raises `PublishFailed` when the broker did not confirm it in time.
+        """
+        target = self.app.amqp.queues[queue] if queue else None
+        options: dict[str, Any] = {
+            **properties,
+            "exchange": exchange,
+            "routing_key": routing_key,
+            "declare": [target] if target is not None else None,
+        }
+        if target is not None and target.exchange is not None and target.exchange.type == "direct":
+            options.update(exchange="", routing_key=target.name)
+        elif target is not None and target.exchange is not None:
+            options.update(exchange=target.exchange.name, routing_key=target.routing_key)
+
+        def send(producer: Producer) -> None:
+            producer.publish(
+                body,
+                headers=dict(headers),
+                content_type=content_type,
+                content_encoding=content_encoding,
+                delivery_mode=2,
+                retry=True,
+                retry_policy=_RECONNECT,
+                **options,
+            )
+
+        self._patiently(send, producer)
+
+    def publish_letter(self, queue: Queue, message: Any, serializers: tuple[str, ...]) -> None:
+        """Publish Celery's own message tuple (`headers, properties, body, …`) to the dead-letter exchange.
+
+        Raises `UnserialisableLetter` when none of `serializers` can write the body, `PublishFailed` as above.
+        """
+        headers, properties, body = message[0], message[1], message[2]
+
+        def send(producer: Producer, serializer: str) -> None:
+            producer.publish(
+                body,
+                headers=headers,
+                serializer=serializer,
+                exchange=queue.exchange,
+                routing_key=queue.routing_key,
+                declare=[queue],
+                delivery_mode=2,
+                retry=True,
+                retry_policy=_RECONNECT,
+                **properties,
+            )
+
+        self._with_any_serializer(send, serializers)
+
+    def publish_signature(self, signature: Signature, serializers: tuple[str, ...]) -> None:
+        """Publish a task the way `apply_async` does: routes, signals, events and native delayed delivery as usual.
+
+        Raises `UnserialisableLetter` and `PublishFailed` like `publish_letter`.
+        """
+
+        def send(producer: Producer, serializer: str) -> None:
+            signature.apply_async(producer=producer, serializer=serializer, retry=True, retry_policy=_RECONNECT)
+
+        self._with_any_serializer(send, serializers)
+
+    @contextmanager
+    def producer(self) -> Iterator[Producer]:
+        """A producer whose channel is in confirm mode, from a pool of our own (one per process)."""
+        connection: Connection = self.app.connection_for_write()
+        connection.transport_options = {**(connection.transport_options or {}), "confirm_publish": True}
+        with pools.producers[connection].acquire(block=True) as producer:
+            yield producer
+
+    def _with_any_serializer(self, send: Callable[..., None], serializers: tuple[str, ...]) -> None:
+        refused: Exception | None = None
+        for serializer in serializers:
+            try:
+                return self._patiently(partial(send, serializer=serializer))
+            except _NOT_ENCODABLE as exc:
+                refused = exc
+        raise UnserialisableLetter(
+            f"none of the serialisers {', '.join(serializers)} can write it: {refused}"
+        ) from refused
+
+    def _patiently(self, send: Callable[[Producer], None], producer: Producer | None = None) -> None:
+        """Call `send` until the broker has confirmed, or `timeout` seconds are over."""
+        deadline = time.monotonic() + self.timeout
+        tries = 0
+        while True:
+            try:
+                if producer is not None:
+                    return send(producer)
+                with self.producer() as pooled:
+                    return send(pooled)
+            except OperationalError as exc:
+                failure: Exception = exc
+            except _transport_errors(self.app) as exc:
+                failure = exc
+            pause = _PAUSES[min(tries, len(_PAUSES) - 1)]
+            tries += 1
+            if time.monotonic() + pause > deadline:
+                raise PublishFailed(
+                    f"the broker did not take the message within {self.timeout:g} s ({tries} tries): {failure}"
+                ) from failure
+            time.sleep(pause)
+
+
+def _transport_errors(app: Celery) -> tuple[type[Exception], ...]:
+    """What this broker's client raises when a connection or a channel is lost."""
+    connection = app.connection_for_write()
+    return (*connection.connection_errors, *connection.channel_errors)

@@ -1,0 +1,159 @@
+"""From the durable queue into the store: how letters become visible.
+
+The queue is the letter's first home and the store its second. A letter leaves the first only after the second has it:
+`store.add` → acknowledge. A kill in between delivers it again, and `add` knows it already.
+
+Two callers: a thread in every worker (`Intake`), and `drain`, which operator commands call first, so that no worker is
+needed to see what is there.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from celery import Celery
+from kombu import Connection, Queue
+from kombu.message import Message
+from kombu.mixins import ConsumerMixin
+
+from celery_recovery.dead_letters.letter import Letter
+from celery_recovery.dead_letters.store import DeadLetterStore
+from celery_recovery.exceptions import StoreUnavailable
+
+__all__ = ("Intake", "drain")
+
+logger = logging.getLogger(__name__)
+
+#: Letters held unacknowledged at once; more would only make a crash redeliver more.
+PREFETCH = 100
+#: Seconds between two looks at a store that is away: first and longest.
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
+#: Seconds between two rounds of housekeeping.
+HOUSEKEEPING_INTERVAL = 60.0
+#: Seconds after which a letter held by a dead intake goes back to the queue (Redis broker only). It may be this short
+#: because the intake keeps its unacknowledged messages under names of its own, apart from those of running tasks.
+VISIBILITY_TIMEOUT = 30
+
+
+def take(message: Message, store: DeadLetterStore) -> None:
+    """Store one message of the dead-letter queue, then acknowledge it.
+
+    Raises `StoreUnavailable`; the message is then still unacknowledged.
+    """
+    letter = Letter.from_message(
+        message.body,
+        headers=message.headers,
+        properties=message.properties,
+        content_type=message.content_type,
+        content_encoding=message.content_encoding,
+    )
+    added = store.add(letter)
+    message.ack()
+    logger.debug("dead letter %s stored (%s)", letter.id, added, extra={"action": "stored", "id": letter.id})
+
+
+def intake_connection(app: Celery, queue: Queue) -> Connection:
+    """A connection of the intake's own; on Redis its unacknowledged letters are kept apart from the workers' tasks."""
+    connection: Connection = app.connection_for_read(heartbeat=0)
+    names = {key: f"{queue.name}.{key}" for key in ("unacked_key", "unacked_index_key", "unacked_mutex_key")}
+    options = connection.transport_options or {}
+    connection.transport_options = {**options, **names, "visibility_timeout": VISIBILITY_TIMEOUT}
+    return connection
+
+
+def drain(app: Celery, queue: Queue, store: DeadLetterStore, limit: int | None = None) -> int:
+    """Move what waits in the queue into the store; return how many.
+
+    Raises `StoreUnavailable`; the broker's errors as they are.
+    """
+    taken = 0
+    with intake_connection(app, queue) as connection:
+        channel = connection.default_channel
+        bound = queue(channel)
+        bound.declare()
+        while limit is None or taken < limit:
+            message = bound.get(no_ack=False)
+            if message is None:
+                break
+            take(message, store)
+            taken += 1
+    return taken
+
+
+class Intake(ConsumerMixin):  # type: ignore[misc]  # kombu is untyped
+    """The thread that keeps moving letters while a worker lives.
+
+    It has a thread and a connection of its own, so that a slow or absent store never holds up the worker's consumer.
+    """
+
+    def __init__(
+        self, app: Celery, queue: Queue, store: DeadLetterStore, housekeeping: Callable[[], None] | None = None
+    ) -> None:
+        self.queue = queue
+        self.store = store
+        self.housekeeping = housekeeping
+        self.connection = intake_connection(app, queue)
+        self.stopped = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._kept_at = 0.0
+
+    @property
+    def should_stop(self) -> bool:
+        """Read by kombu between two events."""
+        return self.stopped.is_set()
+
+    def start(self) -> None:
+        """Begin, in a daemon thread."""
+        self._thread = threading.Thread(target=self.work, name="recovery-intake", daemon=True)
+        self._thread.start()
+
+    def stop(self, timeout: float = 5.0) -> None:
+        """Ask it to end and wait up to `timeout` seconds; what it has not acknowledged goes back to the queue."""
+        self.stopped.set()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(timeout)
+
+    def work(self) -> None:
+        """Consume until stopped. An absent store ends the consumer, not the thread: letters stay in the queue."""
+        pause = FIRST_PAUSE
+        while not self.should_stop:
+            try:
+                self.store.ping()
+                pause = FIRST_PAUSE
+                self.run()
+            except StoreUnavailable as exc:
+                logger.error(
+                    "dead letters stay in the queue %s until the store is back: %s", self.queue.name, exc,
+                    extra={"action": "intake_waits"},
+                )  # fmt: skip
+                self.stopped.wait(pause)
+                pause = min(pause * 2, LONGEST_PAUSE)
+            except Exception:  # the intake must outlive anything; the letters are safe in the queue meanwhile
+                logger.exception("the intake of dead letters starts again", extra={"action": "intake_restarts"})
+                self.stopped.wait(LONGEST_PAUSE)
+
+    def get_consumers(self, consumer: Callable[..., Any], channel: Any) -> list[Any]:  # noqa: ARG002  # kombu's
+        """Raw messages of the one queue."""
+        return [consumer(queues=[self.queue], on_message=self._on_message, prefetch_count=PREFETCH)]
+
+    def _on_message(self, message: Message) -> None:
+        try:
+            take(message, self.store)
+        except StoreUnavailable:
+            raise
+        except Exception:  # one bad letter must not hold up the others; unacknowledged, it is not lost
+            logger.exception("a dead letter cannot be stored; it stays in the queue", extra={"action": "intake_skips"})
+
+    def on_decode_error(self, message: Message, exc: Exception) -> None:  # noqa: ARG002  # kombu's
+        """Kombu's default acknowledges, which would lose it."""
+        logger.error("a dead letter cannot be read; it stays in the queue: %s", exc, extra={"action": "intake_skips"})
+
+    def on_iteration(self) -> None:
+        """Called about once a second: housekeeping when it is due."""
+        if self.housekeeping is not None and time.monotonic() - self._kept_at >= HOUSEKEEPING_INTERVAL:
+            self._kept_at = time.monotonic()
+            self.housekeeping()

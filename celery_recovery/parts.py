@@ -1,0 +1,107 @@
+"""The parts of one application, each made when first used: importing or configuring an app costs nothing."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+from celery import Celery
+from kombu import Queue
+
+from celery_recovery.actions import Actions
+from celery_recovery.config import PREFIX, Settings
+from celery_recovery.dead_letters.exchange import Publisher, dead_letter_queue
+from celery_recovery.dead_letters.intake import drain
+from celery_recovery.dead_letters.queue import DeadLetterQueue
+from celery_recovery.dead_letters.store import DeadLetterStore
+from celery_recovery.errors import ErrorClassifier
+from celery_recovery.exceptions import ConfigurationError
+from celery_recovery.monitoring.stats import SuccessRateMonitor
+from celery_recovery.redis.client import connect
+from celery_recovery.redis.keys import Keys
+
+__all__ = ("Parts",)
+
+
+class Parts:
+    """Settings, classifier, publisher, store, statistics and the operator's queue of one app."""
+
+    def __init__(self, app: Celery) -> None:
+        self.app = app
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The app's `recovery_…` settings, validated. Raises `ConfigurationError`."""
+        conf = self.app.conf
+        names = {name[name.index(PREFIX) :] for name in (str(key).lower() for key in conf) if PREFIX in name}
+        return Settings.from_mapping({name: conf[name] for name in names})
+
+    @cached_property
+    def classifier(self) -> ErrorClassifier:
+        """Understands exceptions; the app's own rules are asked first."""
+        made: ErrorClassifier = (self.settings.load_classifier() or ErrorClassifier)()
+        for rule in reversed(self.settings.load_rules()):
+            made.add_rule(rule)
+        return made
+
+    @cached_property
+    def dead_letter_queue(self) -> Queue:
+        """The durable queue that dead letters are published to."""
+        settings = self.settings
+        return dead_letter_queue(
+            settings.dead_letter_exchange, settings.dead_letter_queue, settings.dead_letter_queue_type
+        )
+
+    @cached_property
+    def publisher(self) -> Publisher:
+        """Publishes retries, letters and replays, with confirm."""
+        return Publisher(self.app, self.settings.publish_timeout)
+
+    @cached_property
+    def keys(self) -> Keys:
+        """Spells the Redis keys."""
+        return Keys(self.settings.key_prefix)
+
+    @cached_property
+    def redis(self) -> Any:
+        """The client of the Redis that holds letters and statistics; None where there is none."""
+        url = self.settings.redis_url or _redis_of(self.app)
+        return connect(url) if url else None
+
+    @cached_property
+    def store(self) -> DeadLetterStore | None:
+        """Where letters are indexed; None without Redis: they stay in their queue."""
+        if self.redis is None:
+            return None
+        return DeadLetterStore(self.redis, self.keys, max_age=self.settings.letter_max_age)
+
+    @cached_property
+    def stats(self) -> SuccessRateMonitor:
+        """Counts attempts, recoveries and exhaustions."""
+        settings = self.settings
+        client = self.redis if settings.stats else None
+        return SuccessRateMonitor(
+            client, self.keys, interval=settings.stats_interval, retention=settings.stats_retention
+        )
+
+    @cached_property
+    def dead_letters(self) -> DeadLetterQueue:
+        """The operator's object. Raises `ConfigurationError` where there is no Redis to keep letters in."""
+        store = self.store
+        if store is None:
+            expected = "the URL of a Redis to keep letters in (neither the broker nor the result backend is one)"
+            raise ConfigurationError.of("recovery_redis_url", expected=expected, got=None)
+        return DeadLetterQueue(
+            self.app, store, self.publisher, drain=lambda: drain(self.app, self.dead_letter_queue, store)
+        )
+
+    @cached_property
+    def actions(self) -> Actions:
+        """Carries decisions out."""
+        return Actions(self.app, self.publisher, self.dead_letter_queue, self.store)
+
+
+def _redis_of(app: Celery) -> str | None:
+    """The broker's or the result backend's URL, whichever is Redis."""
+    urls = (app.conf.broker_write_url, app.conf.broker_url, app.conf.result_backend)
+    return next((url for url in urls if isinstance(url, str) and url.startswith(("redis://", "rediss://"))), None)

@@ -1,0 +1,373 @@
+"""The life of a failing task, told once.
+
+    message ──► worker ──► RecoverableTask.__call__ ──► Recovery.run
+                             │ admit        a replay already running elsewhere? then this copy is a twin, and dropped
+                             │ (run)        the user's code
+                             │ understand   exception ─► ErrorInfo: what kind of fault, worth a retry, how long
+                             │ decide       policy, history, clock, dice ─► Decision                    (pure)
+                             │ act          retry │ dead-letter (fail or hold) │ fail as Celery would
+                             ▼ record       one log line and the counters, of what was really done
+
+1. The user's code raises. Celery's own `Retry`, `Ignore` and `Reject` pass untouched; they are not failures.
+2. The exception is classified here, in the body, before Celery has stored anything: hooks and signals see the wrong
+   class of it at times, fire twice for some ends and not at all for others.
+3. `decide` chooses from plain values; nothing in it waits or writes. `self.retry()` and the control exceptions
+   (`RetryIn`, `Snooze`, `Quarantine`, `Discard`) are only more input to it.
+4. A retry is published with confirm, its history in the `recovery` header; then `Retry` is raised, and Celery
+   acknowledges the old message.
+5. A dead letter is published with confirm to its own durable queue as a valid Celery message; then the task ends: with
+   the original exception (fail), or in state QUARANTINED with its chord left open (hold).
+6. A worker's intake moves the letter into the store. A replay publishes it again with retries at 0 and a token;
+   the first copy to start claims the token, and its end is written back on the letter.
+7. Success costs one counter in memory.
+
+Defaults: transient network errors get 8 attempts over some minutes, unknown ones 3, bad data none; see `policy.py`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import random
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import datetime, timezone
+from functools import cached_property
+from typing import Any
+
+from celery import Celery, Task, signals
+from celery.app.task import Context
+from celery.exceptions import Ignore, Reject, Retry
+from celery.utils.serialization import raise_with_context
+
+from celery_recovery.actions import Call, Failure, Origin, chords_of
+from celery_recovery.dead_letters.state import LetterState
+from celery_recovery.decision import Action, Asked, Decision, History, Situation, decide
+from celery_recovery.errors.model import ErrorInfo, ErrorType
+from celery_recovery.exceptions import ConfigurationError, Quarantine, RecoveryControl, StoreUnavailable
+from celery_recovery.monitoring.watch import Watch
+from celery_recovery.parts import Parts
+from celery_recovery.policy import RecoveryPolicy
+from celery_recovery.task_options import course_within, task_policy
+
+__all__ = ("Recovery", "merged_call")
+
+logger = logging.getLogger("celery_recovery")
+
+_ATTRIBUTE = "_celery_recovery"
+_LEVELS = {
+    Action.RETRY: logging.WARNING,
+    Action.SNOOZE: logging.INFO,
+    Action.DISCARD: logging.WARNING,
+}
+
+
+class Recovery(Parts):
+    """The pipeline of one application, and through `Parts` all that it is made of."""
+
+    def __init__(self, app: Celery) -> None:
+        super().__init__(app)
+        self.random = random.Random()  # noqa: S311  # it spreads retries, it guards nothing
+        self._policies: dict[str, RecoveryPolicy] = {}
+        self._wired = False
+
+    @classmethod
+    def of(cls, app: Celery) -> Recovery:
+        """The one `Recovery` of this app."""
+        found: Recovery | None = app.__dict__.get(_ATTRIBUTE)
+        return found or app.__dict__.setdefault(_ATTRIBUTE, cls(app))  # type: ignore[no-any-return]
+
+    # -- the pipeline, top to bottom
+
+    def run(self, task: Task, request: Context, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run one attempt of `task` and see it through to its end; returns or raises what Celery must see."""
+        header = request.__dict__.get("recovery")
+        if header is not None:
+            self.admit(task, request, header)
+        try:
+            result = _body(task)(*args, **kwargs)
+        except (Ignore, Reject, Retry) as exc:
+            self.stepped_aside(request, exc)
+            raise
+        except Exception as exc:
+            outcome = self.failed(task, request, exc)
+            if outcome is exc:
+                raise
+            raise outcome from exc
+        self.succeeded(task, request, header)
+        return result
+
+    def failed(self, task: Task, request: Context, exc: Exception) -> BaseException:
+        """Understand, decide, act, record. Returns the exception to leave with."""
+        if "recovery_outcome" in request.__dict__:  # `self.retry()` has acted already: one act per attempt
+            return exc
+        failure = self.understand(task, request, exc)
+        decision = self.decide(failure, request.__dict__.get("recovery_asked"))
+        outcome = self.act(failure, decision)
+        self.record(failure, decision, outcome)
+        return outcome
+
+    def retry_requested(
+        self,
+        task: Task,
+        request: Context,
+        exc: BaseException | None,
+        asked: Asked,
+        call: Call,
+        options: Mapping[str, Any],
+    ) -> BaseException:
+        """`self.retry()`: the same steps, from inside the body. Returns `Retry`, or raises when no attempt is left."""
+        cause = exc or sys.exc_info()[1] or Retry("Task can be retried", None)
+        failure = self.understand(task, request, cause, call, options)
+        decision = self.decide(failure, asked)
+        if decision.action is Action.RETRY:
+            request.recovery_outcome = outcome = self.act(failure, decision)
+            self.record(failure, decision, outcome)
+            return outcome
+        request.recovery_asked = asked  # should the exception below leave the body, `failed` decides the same of it
+        if exc is not None:
+            raise_with_context(exc)
+        raise task.MaxRetriesExceededError(
+            f"Can't retry {task.name}[{request.id}] args:{call.args} kwargs:{call.kwargs}",
+            task_args=call.args, task_kwargs=call.kwargs,
+        )  # fmt: skip
+
+    def admit(self, task: Task, request: Context, header: Mapping[str, Any]) -> None:
+        """Let the first copy of a replayed letter run and drop every other; raises `Ignore` for those."""
+        replay = header.get("replay")
+        if not replay or self.store is None:
+            return
+        try:
+            verdict = self.store.started(request.id, replay["token"], replay["copy"])
+        except StoreUnavailable as exc:  # running it twice is better than not at all
+            logger.warning("replay of %s[%s] starts unchecked: %s", task.name, request.id, exc)
+            return
+        if verdict != "run":
+            context = {"action": "dropped", "task": task.name, "task_id": request.id, "reason": verdict}
+            logger.info("task %s[%s] dropped: its replay is a %s", task.name, request.id, verdict, extra=context)
+            raise Ignore(f"replay {verdict}")
+
+    def understand(
+        self, task: Task, request: Context, exc: BaseException,
+        call: Call | None = None, options: Mapping[str, Any] | None = None,
+    ) -> Failure:  # fmt: skip
+        """Everything that deciding and acting need, as one record."""
+        runtime = time.monotonic() - request.recovery_running
+        header = request.__dict__.get("recovery")
+        header = header if isinstance(header, Mapping) else {}
+        info = self._classified(exc, task)
+        before = History.from_header(header, retries=request.retries or 0)
+        history = before.after(info, worker=request.hostname, runtime=runtime, keep=self.settings.history_length)
+        return Failure(
+            task=task,
+            request=request,
+            exc=exc,
+            info=info,
+            history=history,
+            origin=Origin.of(self.app, request),
+            call=call or Call(tuple(request.args or ()), dict(request.kwargs or {})),
+            options=dict(options or {}),
+            replay=replay if isinstance(replay := header.get("replay"), dict) else None,
+            runtime=runtime,
+        )
+
+    def decide(self, failure: Failure, asked: Asked | None) -> Decision:
+        """Gather the plain values of the situation and let the pure function choose."""
+        course = self.policies_of(failure.task).for_error(failure.exc, failure.info)
+        course = course_within(failure.task, course)
+        situation = Situation(
+            info=failure.info,
+            policy=course.retry,
+            end=course.end,
+            explicit=course.explicit,
+            history=failure.history,
+            now=failure.info.timestamp,
+            expires=_unix(failure.request.expires),
+            asked=asked or Asked.by(failure.exc),
+            expected=isinstance(failure.exc, tuple(failure.task.throws or ())),
+        )
+        return decide(situation, self.random)
+
+    def act(self, failure: Failure, decision: Decision) -> BaseException:
+        """Carry it out. Eager tasks have no broker: they retry as Celery's eager mode does, and fail."""
+        if decision.action in (Action.RETRY, Action.SNOOZE):
+            return self.actions.retry(failure, decision)
+        if decision.action in (Action.DEAD_LETTER, Action.MANUAL_REVIEW) and not failure.request.is_eager:
+            return self.actions.dead_letter(failure, decision, hold=self._holds(failure))
+        return failure.exc
+
+    def record(self, failure: Failure, decision: Decision, outcome: BaseException) -> None:
+        """Say once, in the log and in the counters, what was done."""
+        done: str = decision.action
+        reason: str = decision.reason.value
+        if isinstance(outcome, Retry):
+            pass
+        elif isinstance(outcome, Reject):
+            done, reason = "given_back", "broker_away"
+        elif decision.action in (Action.RETRY, Action.SNOOZE):
+            done, reason = Action.DEAD_LETTER, "not_published"
+        self.stats.failed(failure.task.name, failure.info.error_type, str(done))
+        if failure.replay and done in (Action.FAIL, Action.DISCARD):
+            state = LetterState.DISCARDED if done == Action.DISCARD else LetterState.FAILED
+            self._close_letter(failure.request, reason, state)
+        info, request = failure.info, failure.request
+        limit = decision.max_attempts or "∞"
+        logger.log(
+            _LEVELS.get(decision.action, logging.ERROR),
+            "task %s[%s] attempt %s/%s: %s, %s%s: %s (%s: %s)",
+            failure.task.name, request.id, decision.attempt, limit, done, reason,
+            f" in {decision.delay:.1f} s" if isinstance(outcome, Retry) and decision.delay is not None else "",
+            info.exception, info.error_type, info.message,
+            extra={
+                "action": str(done), "task": failure.task.name, "task_id": request.id, "attempt": decision.attempt,
+                "max_attempts": decision.max_attempts, "reason": reason, "delay": decision.delay,
+                "error_type": info.error_type.value, "error_code": info.error_code, "exception": info.exception,
+                "rule": info.rule, "retryable": info.is_retryable, "severity": info.severity.value,
+                "fingerprint": info.fingerprint, "held": isinstance(outcome, Ignore), "runtime": failure.runtime,
+            },
+        )  # fmt: skip
+
+    def succeeded(self, task: Task, request: Context, header: Mapping[str, Any] | None) -> None:
+        """Count it; tell the letter, where this was a replay."""
+        if header is None:
+            self.stats.succeeded(task.name)
+            return
+        history = History.from_header(header, retries=request.retries or 0)
+        if history.attempts and history.retries:
+            self.stats.recovered(task.name, history.attempts[-1].error_type)
+        else:
+            self.stats.succeeded(task.name)
+        self._close_letter(request, "recovered")
+
+    def stepped_aside(self, request: Context, exc: BaseException) -> None:
+        """Celery's own `Ignore` and `Reject` are the task's choice, not failures; only a replayed letter must know."""
+        if isinstance(exc, Retry) or getattr(exc, "requeue", False) or "recovery_outcome" in request.__dict__:
+            return
+        self._close_letter(request, type(exc).__name__.lower(), LetterState.DISCARDED)
+
+    # -- what the steps need
+
+    def policies_of(self, task: Task) -> RecoveryPolicy:
+        """The policy of one task: its own words over the app's, read once."""
+        policies = self._policies.get(task.name)
+        if policies is None:
+            policies = self._policies[task.name] = task_policy(task, self.settings.policies)
+        return policies
+
+    def _classified(self, exc: BaseException, task: Task) -> ErrorInfo:
+        """Classify what is behind an instruction (`raise Quarantine(…) from exc`), or else the exception itself."""
+        subject = (exc.__cause__ or exc.__context__ or exc) if isinstance(exc, RecoveryControl) else exc
+        info = self.classifier.classify(subject, task=task.name)
+        if isinstance(subject, Quarantine) and info.error_type is ErrorType.UNKNOWN:
+            return replace(info, error_type=ErrorType.BUSINESS_LOGIC, rule="recovery.quarantine")
+        return info
+
+    def _holds(self, failure: Failure) -> bool:
+        """Whether the caller is kept waiting: the task's or the app's word; "auto" holds where a chord waits."""
+        mode = failure.task.recovery_on_dead_letter or self.settings.on_dead_letter
+        return mode == "hold" or (mode == "auto" and bool(chords_of(failure.request)))
+
+    def _close_letter(self, request: Context, how: str, state: LetterState = LetterState.RECOVERED) -> None:
+        """Write the end of a replay back on its letter; without a store there is nothing to write on."""
+        replay = (request.__dict__.get("recovery") or {}).get("replay")
+        if not replay or self.store is None:
+            return
+        runtime = time.monotonic() - request.recovery_running
+        try:
+            if state is LetterState.RECOVERED:
+                self.store.recovered(request.id, replay["copy"], runtime, request.hostname or "")
+            else:
+                self.store.settle(request.id, replay["copy"], state, how)
+        except StoreUnavailable as exc:
+            context = {"action": "outcome_not_noted", "task_id": request.id, "reason": how}
+            logger.error("a replay of %s ended (%s); its letter missed it: %s", request.id, how, exc, extra=context)
+
+    # -- wiring
+
+    def wire(self) -> None:
+        """Hook into the app: the intake of every worker, the flush of counters, the watch on other tasks. Idempotent.
+
+        Called when the first `RecoverableTask` is bound; an app without one may call it to be watched only.
+        Reads no setting: the app may not be configured yet.
+        """
+        if self._wired:
+            return
+        self._wired = True
+        self.app.steps["worker"].add("celery_recovery.worker.bootsteps:IntakeStep")
+        self._watch.connect()
+        signals.worker_process_shutdown.connect(self._flush, weak=False)
+        signals.worker_shutdown.connect(self._flush, weak=False)
+
+    def check(self, task: type[Task]) -> None:
+        """Refuse a task whose policy makes no sense. Raises `ConfigurationError` naming task and option."""
+        mode = task.recovery_on_dead_letter
+        try:
+            task_policy(task, None)
+            if mode not in (None, "fail", "hold", "auto"):
+                raise ConfigurationError.of("recovery_on_dead_letter", expected="fail, hold or auto", got=mode)
+        except ConfigurationError as exc:
+            raise ConfigurationError(f"task {task.name}: {exc}") from exc
+
+    @cached_property
+    def _watch(self) -> Watch:
+        return Watch(
+            self.app,
+            skip=lambda task: hasattr(task, "recovery_on_dead_letter"),
+            seen=lambda *what: self.stats.watched(*what),  # noqa: PLW0108  # the stats are made when first used
+            classify=lambda exc, task: self.classifier.classify(exc, task=task),
+        )
+
+    def _flush(self, **_: Any) -> None:
+        if "stats" in self.__dict__:
+            self.stats.flush()
+
+
+def merged_call(run: Callable[..., Any], request: Context, args: Any, kwargs: Any) -> Call:
+    """The arguments of a retry: those given, and of the old ones what does not conflict with them, as Celery has it."""
+    old_args, old_kwargs = tuple(request.args or ()), dict(request.kwargs or {})
+    if args is not None and kwargs is not None:
+        return Call(tuple(args), dict(kwargs))
+    if args is None and kwargs is None:
+        return Call(old_args, old_kwargs)
+    try:
+        signature = inspect.signature(run)
+        if args is not None:
+            return Call(tuple(args), _without(signature, len(args), old_kwargs))
+        bound = signature.bind_partial(*old_args)
+    except (TypeError, ValueError):  # no signature, or one that the old call did not fit: Celery reports that itself
+        return Call(old_args if args is None else tuple(args), old_kwargs if kwargs is None else dict(kwargs))
+    given = dict(kwargs)
+    for name in [name for name in given if name in bound.arguments and _may_be_keyword(signature, name)]:
+        bound.arguments[name] = given.pop(name)
+    return Call(bound.args, {**bound.kwargs, **given})
+
+
+def _without(signature: inspect.Signature, count: int, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """`kwargs` less those that the first `count` positional arguments now give."""
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    positional = [name for name, parameter in signature.parameters.items() if parameter.kind in kinds]
+    taken = {name for name in positional[:count] if _may_be_keyword(signature, name)}
+    return {name: value for name, value in kwargs.items() if name not in taken}
+
+
+def _may_be_keyword(signature: inspect.Signature, name: str) -> bool:
+    return signature.parameters[name].kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
+
+
+def _body(task: Task) -> Callable[..., Any]:
+    """The user's function, without the wrapper that Celery puts around tasks with `autoretry_for`: one retry, ours."""
+    body: Callable[..., Any] = getattr(task, "_orig_run", task.run)
+    return body
+
+
+def _unix(moment: Any) -> float | None:
+    """Celery's `expires` (ISO 8601 text or datetime; naive means UTC) as unix seconds; None for anything else."""
+    try:
+        moment = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=timezone.utc)
+        return float(moment.timestamp())
+    except (AttributeError, ValueError, OverflowError):
+        return None

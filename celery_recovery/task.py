@@ -1,0 +1,97 @@
+"""`RecoverableTask`: the base class that teams put on their tasks. The seam between Celery and the pipeline.
+
+Celery calls a task's `__call__` where it is overridden, and that is the first place that sees an exception, before the
+result backend, the hooks and the signals do. `self.retry()` is the second door. Both lead to `Recovery`, where the life
+of a failing task is told.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from celery import Celery, Task
+
+from celery_recovery.decision import Asked
+from celery_recovery.policy import RetryPolicy
+from celery_recovery.recovery import Recovery, merged_call
+from celery_recovery.task_options import UNSAID, said
+
+__all__ = ("RecoverableTask",)
+
+#: Celery's own tasks that steer others; they retry to wait, not because something failed.
+_STEERING = frozenset(
+    f"celery.{name}" for name in ("accumulate", "backend_cleanup", "chain", "chord", "chord_unlock", "group")
+)
+
+
+class RecoverableTask(Task):  # type: ignore[misc]  # celery is untyped
+    """A Celery task whose failures are classified, retried by policy, and dead-lettered when they cannot recover.
+
+    Use it as `base=RecoverableTask` on a task, or as `Celery(task_cls="celery_recovery:RecoverableTask")` for all.
+    Celery's own options keep their meaning; `max_retries`, `default_retry_delay` and `autoretry_for` with its
+    relatives, where a task sets them, are read as parts of the policy.
+    """
+
+    abstract = True
+
+    #: One policy for every failure of this task: a `RetryPolicy`, a mapping of its fields, or a number of attempts.
+    policy: ClassVar[RetryPolicy | Mapping[str, Any] | int | None] = None
+    #: Policies by `ErrorType`, its word, or exception class; what is missing comes from the app, then the defaults.
+    policies: ClassVar[Mapping[Any, Any] | None] = None
+    #: What the caller sees when the task is dead-lettered: `"fail"`, `"hold"`, `"auto"`; None: the app's setting.
+    recovery_on_dead_letter: ClassVar[str | None] = None
+
+    @classmethod
+    def on_bound(cls, app: Celery) -> None:
+        """Wire the app, and refuse a policy that makes no sense now rather than at the first failure.
+
+        Raises `ConfigurationError`.
+        """
+        super().on_bound(app)
+        recovery = Recovery.of(app)
+        recovery.wire()
+        recovery.check(cls)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run under recovery when a worker (or `apply`) calls; a direct call from user code stays a plain call."""
+        request = self.request
+        if request.called_directly or "recovery_running" in request.__dict__ or self.name in _STEERING:
+            return self._plain_call(request, args, kwargs)
+        request.recovery_running = time.monotonic()
+        return Recovery.of(self.app).run(self, request, args, kwargs)
+
+    def _plain_call(self, request: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if request.called_directly or "recovery_running" in request.__dict__:
+            return super().__call__(*args, **kwargs)
+        return self.run(*args, **kwargs)
+
+    def retry(
+        self,
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        exc: BaseException | None = None,
+        throw: bool = True,
+        eta: Any = None,
+        countdown: float | None = None,
+        max_retries: int | None = None,
+        **options: Any,
+    ) -> Any:
+        """Ask for a retry, with Celery's own arguments, all optional.
+
+        `countdown` (seconds) or `eta` (datetime) say when; without them the policy's delay applies, or the task's
+        `default_retry_delay` where the task sets one. `max_retries` bounds this request only. Raises Celery's `Retry`
+        (returns it with `throw=False`); when the attempts are used up, raises `exc`, or `MaxRetriesExceededError`.
+        """
+        request = self.request
+        if request.called_directly or self.name in _STEERING:
+            return super().retry(args, kwargs, exc, throw, eta, countdown, max_retries, **options)
+        call = merged_call(self.run, request, args, kwargs)
+        if countdown is None and eta is None and (own := said(self, "default_retry_delay")) is not UNSAID:
+            countdown = own
+        asked = Asked.retry(countdown=countdown, eta=eta, max_retries=max_retries)
+        outcome = Recovery.of(self.app).retry_requested(self, request, exc, asked, call, options)
+        if throw:
+            raise outcome
+        return outcome

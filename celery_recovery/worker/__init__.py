@@ -1,0 +1,1 @@
+"""What runs inside workers beside the tasks."""

@@ -1,0 +1,37 @@
+"""What every worker of a wired app does beside running tasks: it moves dead letters from their queue into the store."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import bootsteps
+
+from celery_recovery.dead_letters.chords import keep_alive
+from celery_recovery.dead_letters.intake import Intake
+from celery_recovery.recovery import Recovery
+
+__all__ = ("IntakeStep",)
+
+
+class IntakeStep(bootsteps.StartStopStep):  # type: ignore[misc]  # celery is untyped
+    """Starts the intake once the pool has forked, so that no child inherits its thread or its connection.
+
+    Settings are read here: a worker with a setting that makes no sense does not start, and says why.
+    """
+
+    requires = ("celery.worker.components:Pool",)
+
+    def include_if(self, worker: Any) -> bool:
+        """Wherever there is a store, unless `recovery_intake` is off."""
+        recovery = Recovery.of(worker.app)
+        return recovery.settings.intake and recovery.store is not None
+
+    def create(self, worker: Any) -> Intake:
+        """The thread, not yet started."""
+        recovery = Recovery.of(worker.app)
+        store = recovery.dead_letters.store
+
+        def housekeeping() -> None:
+            keep_alive(worker.app.backend, store)
+
+        return Intake(worker.app, recovery.dead_letter_queue, store, housekeeping)

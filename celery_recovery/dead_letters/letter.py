@@ -10,7 +10,7 @@ A dead letter is a valid Celery message; what we know about its death travels in
     origin          {queue (by name, or None), exchange, routing_key, priority}
     replay          {token, copy, number, operation}: the task that died was itself a replay
     previous        {first_failure, died_at}: of the lives before this replay
-    letter          {error, reason, detail, action, held, died_at, worker, attempt, replays, unserialisable}
+    letter          {error, reason, detail, action, held, chords, died_at, worker, attempt, replays, unserialisable}
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Origin(NamedTuple):
 
 
 class Outgoing(NamedTuple):
-    """A message as it is handed to the publisher: the body is raw and stays as it is."""
+    """A message, with the fields that the publisher's `publish` takes: the body is raw and stays as it is."""
 
     body: bytes
     headers: dict[str, Any]
@@ -105,7 +105,9 @@ class Letter:
     worker: str = ""
     #: True: its result is still open, so the chord or chain it belongs to can still be finished by a replay.
     held: bool = False
-    #: True: the body could not be serialised as the task had it.
+    #: Ids of the chord headers (groups) that wait for it, directly or at the end of its chain.
+    chords: tuple[str, ...] = ()
+    #: True: the body could not be serialised as the task had it, and holds `repr` texts instead.
     unserialisable: bool = False
     #: Replays behind it.
     replays: int = 0
@@ -173,8 +175,9 @@ class Letter:
             attempt=int(_number(about.get("attempt"))),
             worker=_text(about.get("worker")),
             held=about.get("held") is True,
+            chords=tuple(map(_text, _sequence(about.get("chords")))),
             unserialisable=about.get("unserialisable") is True,
-            replays=int(_number(replay.get("number")) or _number(about.get("replays"))),
+            replays=int(_number(replay.get("number")) or _number(about.get("replays") or recovery.get("replays"))),
             replay=dict(replay),
             state=LetterState.REVIEW if review else LetterState.FAILED,
         )
@@ -221,8 +224,8 @@ class Letter:
 
     @property
     def is_replayable(self) -> bool:
-        """True when it is a Celery message that a worker would understand (protocol 2)."""
-        return bool(self.task and _text(self.headers.get("id")))
+        """True when it is a Celery message (protocol 2) that still has its arguments."""
+        return bool(self.task and _text(self.headers.get("id"))) and not self.unserialisable
 
     @property
     def arguments(self) -> tuple[list[Any], dict[str, Any]] | None:
@@ -243,10 +246,10 @@ class Letter:
         return None
 
     @property
-    def chord(self) -> str | None:
-        """Id of the chord's header group if the message says that a chord waits for it; None also when unreadable."""
+    def embed(self) -> dict[str, Any] | None:
+        """Celery's part of the body (callbacks, errbacks, chain, chord); None unless the body is JSON text."""
         decoded = self._decoded()
-        return self.group if decoded is not None and decoded[2].get("chord") else None
+        return None if decoded is None else decoded[2]
 
     def _decoded(self) -> tuple[list[Any], dict[str, Any], dict[str, Any]] | None:
         """The body's three parts if it is plain JSON text in Celery's layout, else None."""
@@ -270,7 +273,9 @@ class Letter:
         headers[HEADER] = {
             "version": VERSION,
             "attempts": [dict(attempt) for attempt in self.attempts],
+            "retries": 0,
             "deferrals": 0,
+            "replays": self.number,
             "origin": self.origin._asdict(),
             "previous": {"first_failure": self.first_failure, "died_at": self.died_at},
             "replay": {
@@ -321,6 +326,7 @@ class Letter:
             "died_at": self.died_at,
             "worker": self.worker,
             "held": self.held,
+            "chords": list(self.chords),
             "unserialisable": self.unserialisable,
             "replays": self.replays,
             "operation": self.operation,

@@ -61,10 +61,10 @@ class DeadLetterStore:
     Every method raises `StoreUnavailable` when Redis cannot be reached or refuses.
     """
 
-    def __init__(self, client: redis.Redis, keys: Keys | None = None, *, max_age: float = MAX_AGE) -> None:
+    def __init__(self, client: redis.Redis, keys: Keys | None = None, *, max_age: float | None = MAX_AGE) -> None:
         self.client = client
         self.keys = keys or Keys()
-        #: Seconds that finished letters are kept.
+        #: Seconds that finished letters are kept; None: for ever.
         self.max_age = max_age
         self._run = Scripts(client, self.keys)
         self._search = Search(client, self.keys, self._run)
@@ -99,7 +99,7 @@ class DeadLetterStore:
 
     def recovered(self, letter_id: str, copy: str, runtime: float = 0.0, worker: str = "") -> bool:
         """Note that a replay succeeded; False when the letter is finished already, or unknown."""
-        arguments = (letter_id, copy, f"{runtime:.6f}", worker, self.max_age)
+        arguments = (letter_id, copy, f"{runtime:.6f}", worker, self._kept)
         return bool(self._run("letter_recover", arguments) == b"recovered")
 
     def settle(self, letter_id: str, copy: str, state: LetterState, outcome: str) -> bool:
@@ -107,7 +107,7 @@ class DeadLetterStore:
 
         False when another copy is the one that counts.
         """
-        arguments = (letter_id, copy, state.value, outcome, self.max_age)
+        arguments = (letter_id, copy, state.value, outcome, self._kept)
         return bool(self._run("letter_settle", arguments) == b"settled")
 
     # -- replay --------------------------------------------------------------------------------------------------------
@@ -190,19 +190,24 @@ class DeadLetterStore:
 
     def sweep(self, limit: int = 1000) -> int:
         """Remove up to `limit` letters that were finished more than `max_age` seconds ago; returns how many."""
-        return int(self._run("letter_sweep", (self.max_age, limit)))
+        return int(self._run("letter_sweep", (self._kept, limit)))
 
     # -- within --------------------------------------------------------------------------------------------------------
+
+    @property
+    def _kept(self) -> float:
+        """`max_age` as the scripts take it."""
+        return -1 if self.max_age is None else self.max_age
 
     def _add_arguments(self, letter: Letter) -> list[Any]:
         fields, message = letter_fields(letter), message_fields(letter)
         pairs = chain.from_iterable(chain(fields.items(), message.items()))
-        return [letter.id, letter.state.value, self.max_age, len(fields), *pairs]
+        return [letter.id, letter.state.value, self._kept, len(fields), *pairs]
 
     def _move(
         self, ids: Sequence[str], state: LetterState, states: Iterable[LetterState], *, by: str, note: str
     ) -> list[str]:
-        fixed = (state.value, _joined(states), by, note, self.max_age)
+        fixed = (state.value, _joined(states), by, note, self._kept)
         return [moved.decode() for batch in batches(ids) for moved in self._run("letter_move", (*fixed, *batch))]
 
 

@@ -52,6 +52,7 @@ def message_fields(letter: Letter) -> Fields:
         "deferrals": letter.deferrals,
         "attempt": letter.attempt,
         "worker": letter.worker,
+        "chords": letter.chords,
         "unserialisable": letter.unserialisable,
         "replay": letter.replay,
     }
@@ -88,6 +89,7 @@ def read_letter(letter_id: str, fields: Mapping[bytes, bytes], message: Mapping[
         attempt=about["attempt"],
         worker=about["worker"],
         held=text["held"] == "1",
+        chords=tuple(about["chords"]),
         unserialisable=about["unserialisable"],
         replays=int(text["replays"]),
         replay=about["replay"],

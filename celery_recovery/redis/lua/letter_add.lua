@@ -5,7 +5,7 @@
 
   ARGV[1]  id of the letter
   ARGV[2]  state of a letter that has just died: 'failed' or 'review'
-  ARGV[3]  seconds that finished letters are kept
+  ARGV[3]  seconds that finished letters are kept; -1: for ever
   ARGV[4]  number of field-value pairs of the letter hash that follow
   ARGV[5…] those pairs, then the pairs of the message hash; times in unix seconds, sizes in bytes
 

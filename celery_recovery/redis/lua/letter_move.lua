@@ -7,7 +7,7 @@
   ARGV[2]  states they may come from, joined by commas
   ARGV[3]  who asked
   ARGV[4]  why, in their words
-  ARGV[5]  seconds that finished letters are kept
+  ARGV[5]  seconds that finished letters are kept; -1: for ever
   ARGV[6…] ids of letters
 
   Returns  the ids that were moved

@@ -7,7 +7,7 @@
   ARGV[2]  copy that succeeded
   ARGV[3]  seconds it ran
   ARGV[4]  node name of the worker
-  ARGV[5]  seconds that finished letters are kept
+  ARGV[5]  seconds that finished letters are kept; -1: for ever
 
   Returns  'recovered'  noted
            'finished'   it was recovered or discarded before

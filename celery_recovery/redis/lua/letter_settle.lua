@@ -7,7 +7,7 @@
   ARGV[2]  copy that ended
   ARGV[3]  state it comes to: 'failed', 'review', 'discarded', 'recovered'
   ARGV[4]  outcome, in a word or a sentence
-  ARGV[5]  seconds that finished letters are kept
+  ARGV[5]  seconds that finished letters are kept; -1: for ever
 
   Returns  'settled'  noted
            'stale'    that copy is not the one the letter waits for

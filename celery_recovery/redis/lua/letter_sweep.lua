@@ -3,7 +3,7 @@
 
   KEYS[1]  root of the store's keys
 
-  ARGV[1]  seconds that finished letters are kept
+  ARGV[1]  seconds that finished letters are kept; -1: for ever
   ARGV[2]  most letters to remove
 
   Returns  how many were removed

@@ -1,0 +1,41 @@
+"""Keeping to a rate: each event has its time, counted from the first, so that pauses do not add up."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+__all__ = ("Pace",)
+
+#: Seconds of delay that are caught up afterwards; after a longer stall the schedule moves, so that no burst follows.
+CATCH_UP = 1.0
+
+
+class Pace:
+    """At most `rate` events per second; None: no limit."""
+
+    def __init__(
+        self,
+        rate: float | None,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._interval = 1 / rate if rate else 0.0
+        self._clock = clock
+        self._sleep = sleep
+        self._due: float | None = None
+
+    def wait(self) -> None:
+        """Return when the next event is due. It stays due until it is `done`."""
+        if not self._interval:
+            return
+        now = self._clock()
+        if self._due is None or now - self._due > CATCH_UP:
+            self._due = now
+        if self._due > now:
+            self._sleep(self._due - now)
+
+    def done(self) -> None:
+        """The event has happened; the next is due one interval after this one was."""
+        if self._due is not None:
+            self._due += self._interval

@@ -1,0 +1,278 @@
+"""A replay: letters are claimed, published, and marked as published; killed at any moment it neither loses nor doubles.
+
+    claim      retry, with a token that names this life of the letter, under a lease
+    publish    confirmed by the broker; each publication is one more *copy* under the same token
+    mark       replayed
+
+A kill before the publication leaves the letter in `retry`; once the lease is over, the next replay takes it. A kill
+between publication and mark does the same, and then a second copy is published: under the same token, of which only
+the first copy that a worker sees will run (`DeadLetterStore.started`).
+
+The selection is frozen when it starts, so a letter that dies again meanwhile is not replayed again by the same
+operation; and a letter with `MAX_REPLAYS` replays behind it is left alone unless it is forced.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+from celery_recovery.dead_letters.letter import Letter
+from celery_recovery.dead_letters.pace import Pace
+from celery_recovery.dead_letters.state import LetterState
+from celery_recovery.dead_letters.store import LEASE, Claim, DeadLetterStore
+from celery_recovery.exceptions import PublishFailed, StoreUnavailable
+
+__all__ = ("MAX_REPLAYS", "Progress", "Publishes", "Replay", "ReplayResult", "Terms")
+
+logger = logging.getLogger("celery_recovery")
+
+#: Replays after which a letter is left alone: it comes back every time.
+MAX_REPLAYS = 10
+#: Most letters claimed at once.
+BATCH = 100
+#: Share of the lease after which letters not yet published are claimed anew.
+RENEW_AT = 0.5
+#: Seconds after which published letters are marked, even if the batch goes on.
+MARK_EVERY = 0.5
+
+#: Why a letter was not replayed, by the status of its claim.
+_SKIPPED = {
+    "unknown": "no longer there",
+    "leased": "held by another replay",
+    "exhausted": "replayed too often",
+}
+NOT_REPLAYABLE = "cannot be replayed: no Celery message, or its arguments could not be serialised"
+
+
+class Publishes(Protocol):
+    """What a replay needs of a publisher."""
+
+    def publish(
+        self,
+        body: bytes,
+        *,
+        headers: Mapping[str, Any],
+        properties: Mapping[str, Any],
+        content_type: str,
+        content_encoding: str,
+        queue: str | None,
+        exchange: str,
+        routing_key: str,
+    ) -> None:
+        """Publish and wait for the confirm; raises `PublishFailed`."""
+
+
+class Progress(NamedTuple):
+    """How far a replay is."""
+
+    total: int
+    published: int
+    skipped: int
+    failed: int
+    #: Seconds that it waits for another replay's lease to end; None: it does not.
+    waiting: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayResult:
+    """What a replay did."""
+
+    #: Empty for a dry run.
+    operation: str
+    #: Letters that were to be replayed.
+    selected: int
+    published: int = 0
+    #: Why -> how many.
+    skipped: Mapping[str, int] = field(default_factory=dict)
+    #: Id -> error of those that the broker did not take; they are failed, or in review, as before.
+    failed: Mapping[str, str] = field(default_factory=dict)
+    #: What the operator should know of the published ones -> how many.
+    warnings: Mapping[str, int] = field(default_factory=dict)
+    #: Why it ended before it was through; empty when it was.
+    stopped: str = ""
+    #: Seconds it took.
+    seconds: float = 0.0
+    dry_run: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready form."""
+        plain = {name: getattr(self, name) for name in self.__slots__}
+        return {name: dict(value) if isinstance(value, Mapping) else value for name, value in plain.items()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """How a replay is to go about it."""
+
+    #: States that letters are claimed from.
+    states: tuple[LetterState, ...] = (LetterState.FAILED, LetterState.REVIEW, LetterState.RETRY)
+    #: Letters per second; None: no limit.
+    rate: float | None = None
+    #: Another queue than the one they came from.
+    to_queue: str | None = None
+    #: Letters with that many replays behind them are left alone; None: none are.
+    max_replays: int | None = MAX_REPLAYS
+    #: Seconds that a claim keeps others away.
+    lease: float = LEASE
+
+    @property
+    def batch(self) -> int:
+        """Letters claimed at once: no more than are published in a quarter of the lease."""
+        return BATCH if self.rate is None else max(1, min(BATCH, int(self.rate * self.lease / 4)))
+
+
+class Replay:
+    """One replay operation; `run` does it."""
+
+    def __init__(
+        self,
+        store: DeadLetterStore,
+        publisher: Publishes,
+        operation: str,
+        terms: Terms | None = None,
+        *,
+        warn: Callable[[Letter], str | None] = lambda _: None,
+        progress: Callable[[Progress], None] = lambda _: None,
+    ) -> None:
+        self.store = store
+        self.publisher = publisher
+        self.operation = operation
+        self.terms = terms or Terms()
+        self._pace = Pace(self.terms.rate)
+        self._warn = warn
+        self._progress = progress
+        self._published = 0
+        self._unmarked: list[str] = []
+        self._marked_at = 0.0
+        self._skipped: Counter[str] = Counter()
+        self._failed: dict[str, str] = {}
+        self._warnings: Counter[str] = Counter()
+
+    def run(self, ids: Sequence[str]) -> ReplayResult:
+        """Replay these letters, in order. A broker that is away ends it early. Raises `StoreUnavailable`."""
+        begun = time.monotonic()
+        total = len(ids)
+        stopped = ""
+        try:
+            leased = self._pass(ids, total)
+            if leased:
+                self._wait(max(leased.values()), total)
+                again = self._pass(list(leased), total)
+                self._skipped[_SKIPPED["leased"]] += len(again)
+        except PublishFailed as exc:
+            stopped = f"the broker did not take a letter: {exc}"
+        return ReplayResult(
+            operation=self.operation,
+            selected=total,
+            published=self._published,
+            skipped=+self._skipped,
+            failed=self._failed,
+            warnings=+self._warnings,
+            stopped=stopped,
+            seconds=time.monotonic() - begun,
+        )
+
+    def _pass(self, ids: Sequence[str], total: int) -> dict[str, float]:
+        """Go through the ids once; returns those that another replay holds, with the seconds left of its lease."""
+        leased: dict[str, float] = {}
+        rest = deque(ids)
+        while rest:
+            batch = [rest.popleft() for _ in range(min(self.terms.batch, len(rest)))]
+            self._pace.wait()
+            claimed_at = time.monotonic()
+            letters = []
+            for claim in self._claim(batch):
+                if claim.status == "leased":
+                    leased[claim.id] = float(claim.detail)
+                elif claim.letter is not None:
+                    letters.append(claim.letter)
+                else:
+                    self._skipped[_SKIPPED.get(claim.status, f"already {claim.detail}")] += 1
+            rest.extendleft(reversed(self._publish(letters, claimed_at + self.terms.lease * RENEW_AT, total)))
+            self._tell(total)
+        return leased
+
+    def _claim(self, batch: Sequence[str]) -> list[Claim]:
+        terms = self.terms
+        return self.store.claim(
+            batch, self.operation, lease=terms.lease, states=terms.states, max_replays=terms.max_replays
+        )
+
+    def _publish(self, letters: Sequence[Letter], until: float, total: int) -> list[str]:
+        """Publish claimed letters; returns the ids left over when the lease grows short: they are claimed anew."""
+        waiting = deque(letters)
+        try:
+            while waiting and time.monotonic() < until:
+                self._publish_one(waiting)
+                self._mark_if_due(total)
+        except BaseException:
+            self._give_up([letter.id for letter in waiting])
+            raise
+        self._mark()
+        return [letter.id for letter in waiting]
+
+    def _publish_one(self, waiting: deque[Letter]) -> None:
+        """Publish the first letter and take it off; when the broker is away it stays, and `PublishFailed` goes on."""
+        letter = waiting[0]
+        if not letter.is_replayable:
+            self.store.unclaim([letter.id], self.operation)
+            self._skipped[NOT_REPLAYABLE] += 1
+            waiting.popleft()
+            return
+        self._pace.wait()
+        message = letter.message(to_queue=self.terms.to_queue)
+        try:
+            self.publisher.publish(**message._asdict())
+        except PublishFailed as exc:
+            self._failed[letter.id] = str(exc)
+            raise
+        except Exception as exc:  # noqa: BLE001  # whatever it is about this letter, the others are not to blame
+            self.store.unclaim([letter.id], self.operation)
+            self._failed[letter.id] = f"{type(exc).__name__}: {exc}"
+        else:
+            self._pace.done()
+            self._published += 1
+            self._unmarked.append(letter.id)
+            warning = self._warn(letter)
+            if warning:
+                self._warnings[warning] += 1
+        waiting.popleft()
+
+    def _mark_if_due(self, total: int) -> None:
+        if len(self._unmarked) >= BATCH or time.monotonic() - self._marked_at >= MARK_EVERY:
+            self._mark()
+            self._tell(total)
+
+    def _mark(self) -> None:
+        """Note in the store what the broker has confirmed."""
+        if self._unmarked:
+            self.store.published(self._unmarked, self.operation)
+            self._unmarked = []
+        self._marked_at = time.monotonic()
+
+    def _give_up(self, ids: Sequence[str]) -> None:
+        """Leave the books in order, as far as the store can still be reached; a lease ends by itself."""
+        try:
+            self._mark()
+            self.store.unclaim(ids, self.operation)
+        except StoreUnavailable as exc:
+            logger.warning(
+                "a replay ended without putting its claims back; others may claim them in %.0f s: %s",
+                self.terms.lease,
+                exc,
+            )
+
+    def _wait(self, seconds: float, total: int) -> None:
+        """Wait for leases to end, telling so once a second."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            self._tell(total, waiting=left)
+            time.sleep(min(left, 1.0))
+
+    def _tell(self, total: int, waiting: float | None = None) -> None:
+        self._progress(Progress(total, self._published, self._skipped.total(), len(self._failed), waiting))

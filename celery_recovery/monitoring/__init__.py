@@ -1,0 +1,3 @@
+"""What happened, in figures."""
+
+from __future__ import annotations

@@ -27,7 +27,7 @@ def redis_server() -> Iterator[RedisServer]:
 @pytest.fixture(scope="session")
 def rabbit_server() -> Iterator[RabbitServer]:
     """One RabbitMQ for the run. A test that kills it uses `own_rabbit`."""
-    yield from _running(lambda: RabbitServer(vhosts=64))
+    yield from _running(lambda: RabbitServer(batch=32))
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def redis_client(redis_url: str) -> Iterator[redis.Redis]:
 
 @pytest.fixture
 def rabbit_url(rabbit_server: RabbitServer) -> str:
-    """Address of a virtual host that no test has used; with far more tests than now, raise their number above."""
+    """Address of a virtual host that no test has used."""
     return rabbit_server.fresh_url()
 
 

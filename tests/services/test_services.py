@@ -119,3 +119,13 @@ def test_a_server_dies_with_its_parent(redis_server: RedisServer) -> None:
     os.kill(parent.pid, signal.SIGKILL)
     parent.communicate()
     wait_until(lambda: not alive(pid))
+
+
+@pytest.mark.rabbitmq
+def test_virtual_hosts_never_run_out(own_rabbit: RabbitServer) -> None:
+    """When the first batch is used up, the running broker gets another."""
+    urls = [own_rabbit.fresh_url() for _ in range(3)]
+    assert len(set(urls)) == 3
+    with Connection(urls[-1]) as link:
+        link.SimpleQueue("letters").put("x")
+        assert link.SimpleQueue("letters").qsize() == 1

@@ -277,8 +277,9 @@ def load(target: Any, option: str) -> Any:
         found: Any = importlib.import_module(module)
         for part in name.split("."):
             found = getattr(found, part)
-    except (ImportError, AttributeError, ValueError) as exc:
-        raise ConfigurationError.of(option, expected="a path that can be imported", got=target, hint=f"{exc}.") from exc
+    except Exception as exc:  # a module of the user's may fail in any way while it is imported
+        hint = f"{type(exc).__name__}: {exc}."
+        raise ConfigurationError.of(option, expected="a path that can be imported", got=target, hint=hint) from exc
     if callable(found):
         return found
     raise ConfigurationError.of(option, expected="the path of something callable", got=target)

@@ -1,125 +1,195 @@
-"""From an exception to an `ErrorInfo`."""
+"""From an exception to an `ErrorInfo`: judged by rules, cut to size, and never in the way.
+
+    classify(exc)                                            # with the default rules
+
+    classifier = ErrorClassifier(rules={OutOfStock: ErrorType.BUSINESS_LOGIC})
+
+    @classifier.rule(PartnerError)
+    def partner(exc):
+        return transient(ErrorType.NETWORK, retry_after=exc.seconds) if exc.busy else None
+
+A subclass may override `judge`. However it is made, a classifier answers: whatever the exception's own methods or a rule
+raise counts as "not known".
+"""
 
 from __future__ import annotations
 
+import math
 import time
-from collections import deque
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
 
+from celery_recovery.errors.anatomy import Trail, chain_of, trail_of
 from celery_recovery.errors.fingerprint import fingerprint
-from celery_recovery.errors.model import ErrorInfo, ErrorSeverity, ErrorType, Frame
-from celery_recovery.errors.reading import cause_of, clean, qualified_name, text_of
+from celery_recovery.errors.judgement import SEVERITY, UNKNOWN, Case, Ruling, UserRule, verdict_of
+from celery_recovery.errors.model import ErrorInfo, ErrorSeverity, ErrorType
+from celery_recovery.errors.reading import clean, mro_of, qualified_name, text_of
+from celery_recovery.errors.retry_after import bounded
 from celery_recovery.errors.rules import FAMILIES
-from celery_recovery.errors.rules.rule import Answer, Family, Look, Through, Verdict
-from celery_recovery.errors.rules.table import Step, Table
+from celery_recovery.errors.rules.rule import Answer, Family, Through, Verdict
+from celery_recovery.errors.rules.table import Table
 
-__all__ = ("ErrorClassifier", "classify")
+__all__ = ("ErrorClassifier", "Rule", "Rules", "classify")
 
-_UNKNOWN = Verdict(ErrorType.UNKNOWN, True)
-_SEVERITY = {
-    ErrorType.NETWORK: ErrorSeverity.MEDIUM,
-    ErrorType.FILESYSTEM: ErrorSeverity.MEDIUM,
-    ErrorType.MEMORY: ErrorSeverity.HIGH,
-    ErrorType.VALIDATION: ErrorSeverity.LOW,
-    ErrorType.PARSING: ErrorSeverity.LOW,
-    ErrorType.SCHEMA: ErrorSeverity.MEDIUM,
-    ErrorType.BUSINESS_LOGIC: ErrorSeverity.LOW,
-    ErrorType.SYSTEM: ErrorSeverity.HIGH,
-    ErrorType.UNKNOWN: ErrorSeverity.MEDIUM,
-}
-_traceback = BaseException.__dict__["__traceback__"].__get__
+#: What a user's rule may be: a callable, asked with the exception; or a fixed answer for a class.
+Rule = Callable[[Any], "Answer | ErrorType"]
+#: Callables, or a mapping of class or qualified class name to a fixed answer or a callable.
+Rules = Mapping[Any, Any] | Iterable[Rule]
+_F = TypeVar("_F", bound=Callable[[Any], Any])
+_CONTEXT, _CONTEXT_TEXT, _CODE = 20, 200, 100
 
 
 class ErrorClassifier:
-    """Understands exceptions by rules."""
+    """Understands exceptions by the user's rules first and those of the families then.
 
-    def __init__(self, families: Iterable[Family] = FAMILIES) -> None:
+    `rules`: callables `exc -> Verdict | Through | ErrorType | None`, or a mapping of exception class (or qualified class
+    name such as `"shop.errors.OutOfStock"`) to `ErrorType`, `Verdict` or such a callable; a class stands for its subclasses.
+    `families`: the built-in rules, `celery_recovery.errors.rules.FAMILIES`.
+    """
+
+    def __init__(self, rules: Rules = (), *, families: Iterable[Family] = FAMILIES) -> None:
         self._table = Table(families)
+        self._user: list[UserRule] = []
+        if isinstance(rules, Mapping):
+            self.add_rule(_by_mapping(rules), name="mapping", first=False)
+        else:
+            for look in rules:
+                self.add_rule(look, first=False)
+
+    def add_rule(self, look: Rule, *, name: str | None = None, first: bool = True) -> None:
+        """Ask `look` before the built-in rules; `first`: before the user's other rules, too. Raises TypeError."""
+        if not callable(look):
+            raise TypeError(f"a rule must be callable (exc -> Verdict, ErrorType or None), got {look!r}")
+        rule = UserRule(clean(str(name or getattr(look, "__name__", type(look).__name__)), _CODE), look)
+        self._user.insert(0 if first else len(self._user), rule)
+
+    def rule(self, *classes: type[BaseException]) -> Callable[[_F], _F]:
+        """Decorator: ask the function for exceptions of these classes (none given: for all)."""
+
+        def decorate(look: _F) -> _F:
+            name = getattr(look, "__name__", "rule")
+            self.add_rule(_only(classes, look) if classes else look, name=name)
+            return look
+
+        return decorate
+
+    def judge(self, exc: BaseException) -> Ruling | Verdict | Through | ErrorType | None:
+        """What the rules say of `exc`; None when nothing is known. To be overridden; `super().judge(exc)` asks the rules."""
+        return Case(self._table, self._user).judge(exc)
 
     def classify(self, exc: BaseException, *, task: str | None = None, now: float | None = None) -> ErrorInfo:
-        """Everything known about `exc`; never raises."""
-        verdict, rule = self.judge(exc) or (_UNKNOWN, "unknown")
-        name = self._table.plan(type(exc)).name
+        """Everything that is known about `exc`. Never raises, whatever `exc` or a rule does.
+
+        `task`: name of the task that failed, part of the fingerprint. `now`: Unix time of the failure, default: the clock.
+        """
+        timestamp = time.time() if now is None else now
+        try:
+            return self._inform(exc, self._ruling(exc), task or "", timestamp)
+        except BaseException as error:
+            return _unreadable(exc, error, timestamp)
+
+    def _ruling(self, exc: BaseException) -> Ruling:
+        try:
+            said = self.judge(exc)
+        except BaseException:  # an overriding judge() failed: the rules still stand
+            said = Case(self._table, self._user).judge(exc)
+        if isinstance(said, Ruling):
+            return said
+        verdict = verdict_of(said)
+        if isinstance(verdict, Through):
+            inner = Case(self._table, self._user).judge(verdict.inner) if verdict.inner is not None else None
+            return inner or Ruling(verdict.otherwise, "user.judge", exc)
+        return Ruling(verdict, "user.judge", exc) if verdict else Ruling(UNKNOWN, "unknown", exc, certain=False)
+
+    def _inform(self, exc: BaseException, ruling: Ruling, task: str, timestamp: float) -> ErrorInfo:
+        verdict, source = ruling.verdict, ruling.exc
+        chain = chain_of(exc, self._table)
         message = text_of(exc)
+        trail = trail_of(exc)
+        code = None if verdict.code is None else clean(str(verdict.code), _CODE)
         return ErrorInfo(
             error_type=verdict.error_type,
-            is_retryable=verdict.retryable,
-            severity=verdict.severity or _SEVERITY[verdict.error_type],
-            rule=rule,
-            exception=name,
-            error_code=verdict.code,
+            is_retryable=bool(verdict.retryable),
+            severity=verdict.severity or SEVERITY[verdict.error_type],
+            rule=ruling.rule,
+            exception=chain[0],
+            error_code=code,
             message=message,
-            retry_after=verdict.retry_after,
-            timestamp=time.time() if now is None else now,
-            fingerprint=fingerprint(task or "", name, message),
-            class_chain=_chain(exc),
-            frames=_frames(exc),
-            context=dict(verdict.context),
+            retry_after=_wait(verdict.retry_after),
+            timestamp=timestamp,
+            fingerprint=self._fingerprint(exc, source, task, code or "", message, chain, trail),
+            class_chain=chain,
+            frames=trail.frames,
+            context=_context(verdict.context) if verdict.context else {},
         )
 
-    def judge(self, exc: BaseException, depth: int = 0) -> tuple[Verdict, str] | None:
-        """The verdict and the name of the rule; None when nothing is known."""
-        if depth > 20:
-            return None
-        plan = self._table.plan(type(exc))
-        for step in plan.specific:
-            found = self._ask(step, exc, depth)
-            if found:
-                return found
-        if not plan.builtin:
-            for step in self._table.protocols:
-                found = self._ask(step, exc, depth)
-                if found:
-                    return found
-        for step in plan.base:
-            found = self._ask(step, exc, depth)
-            if found:
-                return found
-        cause = cause_of(exc)
-        return self.judge(cause, depth + 1) if cause is not None else None
-
-    def _ask(self, step: Step, exc: BaseException, depth: int) -> tuple[Verdict, str] | None:
-        answer = _answer(step.answer, exc)
-        if isinstance(answer, Through):
-            inner = self.judge(answer.inner, depth + 1) if isinstance(answer.inner, BaseException) else None
-            return inner or (answer.otherwise, _named(step, answer.otherwise))
-        return (answer, _named(step, answer)) if answer is not None else None
+    def _fingerprint(
+        self,
+        exc: BaseException,
+        source: BaseException,
+        task: str,
+        code: str,
+        message: str,
+        chain: tuple[str, ...],
+        trail: Trail,
+    ) -> str:
+        places = trail.places
+        if source is not exc:
+            message, chain = text_of(source), chain_of(source, self._table)
+            places = (*places, *trail_of(source).places)
+        return fingerprint(task, chain, code, message, places)
 
 
-def _answer(rule: Verdict | Look, exc: BaseException) -> Answer:
-    if isinstance(rule, Verdict):
-        return rule
-    try:
-        return rule(exc)
-    except BaseException:
+def _only(classes: tuple[type[BaseException], ...], look: Callable[[Any], Any]) -> Rule:
+    def ask(exc: Any) -> Any:
+        mro = mro_of(type(exc))
+        return look(exc) if any(cls in mro for cls in classes) else None
+
+    return ask
+
+
+def _by_mapping(rules: Mapping[Any, Any]) -> Rule:
+    """The entry of the most specific class counts; keys are classes or their qualified names."""
+    by_name = {key if isinstance(key, str) else qualified_name(key): value for key, value in rules.items()}
+
+    def ask(exc: Any) -> Any:
+        for cls in mro_of(type(exc)):
+            answer = by_name.get(qualified_name(cls))
+            if answer is not None:
+                return answer(exc) if callable(answer) else answer
         return None
 
-
-def _named(step: Step, verdict: Verdict) -> str:
-    return f"{step.family}.{verdict.rule}" if verdict.rule else step.name
+    return ask
 
 
-def _chain(exc: BaseException | None) -> tuple[str, ...]:
-    names: list[str] = []
-    seen: set[int] = set()
-    while exc is not None and len(names) < 20 and id(exc) not in seen:
-        seen.add(id(exc))
-        names.append(qualified_name(type(exc)))
-        exc = cause_of(exc)
-    return tuple(names)
+def _wait(value: Any) -> float | None:
+    return bounded(float(value)) if isinstance(value, (int, float)) else None
 
 
-def _frames(exc: BaseException) -> tuple[Frame, ...]:
-    outer: list[Any] = []
-    inner: deque[Any] = deque(maxlen=20)
-    tb = _traceback(exc)
-    while tb is not None:
-        (outer if len(outer) < 10 else inner).append(tb)
-        tb = tb.tb_next
-    return tuple(
-        Frame(clean(tb.tb_frame.f_code.co_filename), tb.tb_lineno, clean(tb.tb_frame.f_code.co_name))
-        for tb in (*outer, *inner)
+def _context(context: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON scalars only, and not too many or too long."""
+    kept: dict[str, Any] = {}
+    for key, value in list(context.items())[:_CONTEXT]:
+        if value is None or isinstance(value, (bool, int)) or (isinstance(value, float) and math.isfinite(value)):
+            kept[clean(str(key), _CODE)] = value
+        else:
+            kept[clean(str(key), _CODE)] = clean(str(value), _CONTEXT_TEXT)
+    return kept
+
+
+def _unreadable(exc: Any, error: BaseException, timestamp: float) -> ErrorInfo:
+    """The least that can be said, when looking at the exception itself failed."""
+    name = qualified_name(type(exc))
+    return ErrorInfo(
+        error_type=ErrorType.UNKNOWN,
+        is_retryable=UNKNOWN.retryable,
+        severity=ErrorSeverity.MEDIUM,
+        rule="unreadable",
+        exception=name,
+        message=f"<unreadable: {qualified_name(type(error))}>",
+        timestamp=timestamp,
+        fingerprint=fingerprint("", (name,), "", "", ()),
+        class_chain=(name,),
     )
 
 
@@ -127,5 +197,5 @@ _default = ErrorClassifier()
 
 
 def classify(exc: BaseException, *, task: str | None = None, now: float | None = None) -> ErrorInfo:
-    """What the default rules know about `exc`; never raises."""
+    """What the built-in rules know about `exc`. Never raises, whatever `exc` does; see `ErrorClassifier.classify`."""
     return _default.classify(exc, task=task, now=now)

@@ -3,26 +3,36 @@
 from __future__ import annotations
 
 from celery_recovery.errors.rules import (
+    amqp,
     aws,
     azure,
     browsers,
     compression,
+    curl,
     documents,
     files,
     google,
     grpc,
+    http,
+    kafka,
     learning,
     mail,
+    network,
     orm,
     os,
     pipelines,
+    processes,
+    protocols,
     python,
     redis,
     science,
     serialisation,
     sql,
     text,
+    twisted,
     validation,
+    web,
+    websockets,
 )
 from celery_recovery.errors.rules.rule import Family
 
@@ -31,6 +41,13 @@ __all__ = ("FAMILIES",)
 FAMILIES: tuple[Family, ...] = (
     python.FAMILY,
     os.FAMILY,
+    network.FAMILY,
+    http.FAMILY,
+    curl.FAMILY,
+    websockets.FAMILY,
+    twisted.FAMILY,
+    web.FAMILY,
+    processes.FAMILY,
     sql.FAMILY,
     orm.FAMILY,
     redis.FAMILY,
@@ -49,4 +66,7 @@ FAMILIES: tuple[Family, ...] = (
     pipelines.FAMILY,
     browsers.FAMILY,
     files.FAMILY,
+    protocols.FAMILY,  # last: shapes that any SDK may share
+    amqp.FAMILY,
+    kafka.FAMILY,
 )

@@ -16,6 +16,7 @@ from celery_recovery.errors.rules.rule import Family, Look, Verdict
 __all__ = ("Plan", "Step", "Table")
 
 _KEPT = 2048
+_GROUPS = frozenset({"BaseExceptionGroup", "MultiError"})
 
 
 class Step(NamedTuple):
@@ -39,6 +40,8 @@ class Plan(NamedTuple):
     base: tuple[Step, ...]
     #: Bare names of the classes on the way to Python's own, for what a name suggests.
     names: tuple[str, ...]
+    #: Is it an exception group (of Python's, the backport's, or trio's)?
+    group: bool
 
 
 class Table:
@@ -68,7 +71,10 @@ class Table:
         return plan
 
     def _make(self, cls: type) -> Plan:
-        specific, base, names = [], [], []
+        specific: list[Step] = []
+        base: list[Step] = []
+        names: list[str] = []
+        group = False
         for ancestor in mro_of(cls):
             full = qualified_name(ancestor)
             builtin = full.startswith("builtins.")
@@ -77,8 +83,9 @@ class Table:
                 (base if builtin else specific).append(step)
             if not builtin:
                 names.append(full.rpartition(".")[2])
+            group = group or full.rpartition(".")[2] in _GROUPS
         full = qualified_name(cls)
-        return Plan(full, full.startswith("builtins."), tuple(specific), tuple(base), tuple(names))
+        return Plan(full, full.startswith("builtins."), tuple(specific), tuple(base), tuple(names), group)
 
     def _find(self, full: str) -> Step | None:
         step = self._steps.get(full)

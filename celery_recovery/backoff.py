@@ -68,7 +68,7 @@ def raw_delay(strategy: Backoff, attempt: int, base: float, maximum: float) -> f
     return min(max(delay, 0.0), maximum)
 
 
-def jittered(  # noqa: PLR0913  # a formula has the variables it has
+def jittered(
     delay: float,
     jitter: Jitter,
     *,

@@ -17,8 +17,6 @@ The docstring of a class is its default message. Every one of them can be pickle
 `args` alone, which is all that Celery's JSON result backends keep.
 """
 
-# ruff: noqa: N818  # an instruction is no Error, and "StoreUnavailable" says more than "StoreError" would
-
 from __future__ import annotations
 
 import difflib

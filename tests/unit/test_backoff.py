@@ -42,7 +42,7 @@ def test_exponential_is_exact():
 def test_fibonacci_is_exact():
     """As far as a float can tell, each delay is the sum of the two before."""
     delays = [raw_delay(BackoffStrategy.FIBONACCI, n, 1, math.inf) for n in range(1, 79)]
-    assert all(a + b == c for a, b, c in zip(delays, delays[1:], delays[2:]))
+    assert all(a + b == c for a, b, c in zip(delays, delays[1:], delays[2:], strict=False))
 
 
 @pytest.mark.parametrize("strategy", BackoffStrategy)
@@ -135,7 +135,7 @@ def test_callable_does_not_swallow_an_exit():
     seed=st.integers(),
 )
 def test_jittered_is_within_bounds(delay, jitter, base, previous, maximum, floor, seed):
-    """floor <= result <= maximum; when they contradict, the maximum wins."""
+    """Floor <= result <= maximum; when they contradict, the maximum wins."""
     result = jittered(
         delay, jitter, base=base, previous=previous, maximum=maximum, random=dice.Random(seed), floor=floor
     )
@@ -186,7 +186,7 @@ def test_jitter_fills_its_range(jitter, least, mean, most):
 
 
 def test_floor_leaves_no_crowd():
-    """With a floor, full jitter is never "at once", and no two tasks meet at the floor: it moves the range, not the draws."""
+    """With a floor, full jitter is never "at once", and yet no crowd meets at the floor: the range moves, not the draws."""
     draws = sample(Jitter.FULL, floor=2)
     assert min(draws) >= 2
     assert len(set(draws)) == len(draws)

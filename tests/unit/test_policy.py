@@ -156,7 +156,7 @@ def test_floor(base, given_floor, floor):
     seed=st.integers(),
 )
 def test_delay_keeps_to_the_policy(attempt, base, extra, backoff, jitter, previous, seed):
-    """floor <= delay <= max_delay, for every policy, attempt and roll of the dice."""
+    """Floor <= delay <= max_delay, for every policy, attempt and roll of the dice."""
     policy = RetryPolicy(base_delay=base, max_delay=base + extra, backoff=backoff, jitter=jitter)
     assert policy.floor <= policy.delay(attempt, previous, dice.Random(seed)) <= policy.max_delay
 
@@ -318,7 +318,7 @@ def test_one_mapping_for_all_types():
 
 @pytest.mark.parametrize("never", [None, False, 1, NEVER, "dead_letter"])
 def test_retry_overrides_a_never_below(never):
-    """ "retry" asks for the policy further down, and does not take "never" for one."""
+    """Asking for "retry" means the policy further down, and a "never" is none."""
     course = found(RecoveryPolicy.build({"network": never}, {"network": "retry"}))
     assert course.retry == DEFAULT_POLICIES[ErrorType.NETWORK]
 
@@ -434,7 +434,7 @@ def test_refining_leaves_the_original_alone():
 
 @pytest.mark.parametrize("answer", [ZeroDivisionError(), None, RetryPolicy(), "retry"])
 def test_custom_policy_that_fails(answer):
-    """An override that raises, or answers with no Course, costs nobody the recovery: the layers decide, and it shows."""
+    """An override that raises, or answers with no Course, does no harm: the layers decide, and the source shows it."""
 
     class Broken(RecoveryPolicy):
         def for_error(self, exc: BaseException | None, info: ErrorInfo) -> Any:

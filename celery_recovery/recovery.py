@@ -286,19 +286,20 @@ class Recovery(Parts):
 
     # -- wiring
 
-    def wire(self) -> None:
+    def wire(self) -> bool:
         """Hook into the app: the intake of every worker, the flush of counters, the watch on other tasks. Idempotent.
 
         Called when the first `RecoverableTask` is bound; an app without one may call it to be watched only.
-        Reads no setting: the app may not be configured yet.
+        Reads no setting: the app may not be configured yet. True the first time.
         """
         if self._wired:
-            return
+            return False
         self._wired = True
         self.app.steps["worker"].add("celery_recovery.worker.bootsteps:IntakeStep")
         self._watch.connect()
         signals.worker_process_shutdown.connect(self._flush, weak=False)
         signals.worker_shutdown.connect(self._flush, weak=False)
+        return True
 
     def check(self, task: type[Task]) -> None:
         """Refuse a task whose policy makes no sense. Raises `ConfigurationError` naming task and option."""

@@ -51,21 +51,21 @@ class RecoverableTask(Task):  # type: ignore[misc]  # celery is untyped
         """
         super().on_bound(app)
         recovery = Recovery.of(app)
-        recovery.wire()
+        if recovery.wire():
+            app.on_after_finalize.connect(_recover_chunks, weak=False)
         recovery.check(cls)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run under recovery when a worker (or `apply`) calls; a direct call from user code stays a plain call."""
         request = self.request
-        if request.called_directly or "recovery_running" in request.__dict__ or self.name in _STEERING:
-            return self._plain_call(request, args, kwargs)
+        if request.called_directly or "recovery_running" in request.__dict__ or self._is_plain(kwargs):
+            return super().__call__(*args, **kwargs)
         request.recovery_running = time.monotonic()
+        request._protected = 1  # so that Celery gives a direct call from within the body a request of its own
         return Recovery.of(self.app).run(self, request, args, kwargs)
 
-    def _plain_call(self, request: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if request.called_directly or "recovery_running" in request.__dict__:
-            return super().__call__(*args, **kwargs)
-        return self.run(*args, **kwargs)
+    def _is_plain(self, kwargs: Mapping[str, Any]) -> bool:  # noqa: ARG002  # for subclasses
+        return self.name in _STEERING
 
     def retry(
         self,
@@ -85,7 +85,7 @@ class RecoverableTask(Task):  # type: ignore[misc]  # celery is untyped
         (returns it with `throw=False`); when the attempts are used up, raises `exc`, or `MaxRetriesExceededError`.
         """
         request = self.request
-        if request.called_directly or self.name in _STEERING:
+        if request.called_directly or "recovery_running" not in request.__dict__:
             return super().retry(args, kwargs, exc, throw, eta, countdown, max_retries, **options)
         call = merged_call(self.run, request, args, kwargs)
         if countdown is None and eta is None and (own := said(self, "default_retry_delay")) is not UNSAID:
@@ -95,3 +95,23 @@ class RecoverableTask(Task):  # type: ignore[misc]  # celery is untyped
         if throw:
             raise outcome
         return outcome
+
+
+class _Chunks(RecoverableTask):
+    """Celery's `map` and `starmap`, which also carry `chunks`: they call the items' task directly, in one message.
+
+    Where that task is recoverable, the message is. It is retried and replayed as a whole, its finished items included.
+    """
+
+    abstract = True
+
+    def _is_plain(self, kwargs: Mapping[str, Any]) -> bool:
+        item = kwargs.get("task")
+        return not isinstance(self.app.tasks.get(item.get("task") if item else None), RecoverableTask)
+
+
+def _recover_chunks(sender: Celery, **_: Any) -> None:
+    for name in ("celery.map", "celery.starmap"):
+        plain = sender.tasks.pop(name)
+        body = {"name": name, "run": staticmethod(plain.run), "__module__": __name__, "__doc__": plain.__doc__}
+        sender.register_task(type(name.rpartition(".")[2], (_Chunks,), body)())

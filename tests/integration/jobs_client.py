@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -44,6 +45,7 @@ class Jobs:
         self.ledger_url = ledger
         self.conf = dict(conf or {})
         self.ledger = Ledger(ledger)
+        os.environ["JOBS_LEDGER"] = ledger  # an errback of a discarded letter runs in this process
         self.app = Celery("jobs-client", broker=broker, backend=self.backend, set_as_current=False)
         self.app.conf.update(recovery_redis_url=ledger, accept_content=["json", "pickle", "msgpack"], **self.conf)
         self.app.conf.result_accept_content = ["json", "pickle", "msgpack"]
@@ -73,10 +75,16 @@ class Jobs:
     def dead_letters(self) -> DeadLetterQueue:
         return Recovery.of(self.app).dead_letters
 
+    def letters(self) -> int:
+        """How many letters there are, wherever they are."""
+        self.dead_letters.drain()
+        return self.dead_letters.count()
+
     def letter(self, task_id: str, **wanted: Any) -> Letter:
         """The task's letter, once it is there and looks as wanted."""
 
         def found() -> Letter | None:
+            self.dead_letters.drain()
             letters = list(self.dead_letters.list(Filter(ids=(task_id,)), limit=1))
             fits = letters and all(str(getattr(letters[0], k)) == str(v) for k, v in wanted.items())
             return letters[0] if fits else None

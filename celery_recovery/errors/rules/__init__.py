@@ -21,6 +21,7 @@ from celery_recovery.errors.rules import (
     orm,
     os,
     pipelines,
+    plain,
     processes,
     protocols,
     python,
@@ -39,6 +40,7 @@ from celery_recovery.errors.rules.rule import Family
 __all__ = ("FAMILIES",)
 
 FAMILIES: tuple[Family, ...] = (
+    *plain.FAMILIES,  # first: what a library means by one of Python's own exceptions
     python.FAMILY,
     os.FAMILY,
     network.FAMILY,
@@ -47,6 +49,8 @@ FAMILIES: tuple[Family, ...] = (
     websockets.FAMILY,
     twisted.FAMILY,
     web.FAMILY,
+    amqp.FAMILY,
+    kafka.FAMILY,
     processes.FAMILY,
     sql.FAMILY,
     orm.FAMILY,
@@ -67,6 +71,4 @@ FAMILIES: tuple[Family, ...] = (
     browsers.FAMILY,
     files.FAMILY,
     protocols.FAMILY,  # last: shapes that any SDK may share
-    amqp.FAMILY,
-    kafka.FAMILY,
 )

@@ -113,6 +113,8 @@ _RULES: dict[str, Verdict | Look] = {
     **within("s3fs", "FileExpired", _LOST),
     **within("gcsfs", "HttpError", _google_file),
     **within("gcsfs", "ChecksumError", _LOST),
+    **within("gcsfs", "NonRetryableError", _by_errno(_BAD_FILE)),
+    **within("fsspec", "DatabricksException", _by_errno(_LOST)),
     **within("smart_open", "WebHdfsException", _by_errno(_LOST)),
     **within("hdfs", "HdfsError", _by_errno(_BAD_FILE)),
     **within("webdav3 webdavclient3", "NoConnection ConnectionException ResponseErrorCode", _LOST),
@@ -136,6 +138,10 @@ _RULES: dict[str, Verdict | Look] = {
     **within("dulwich", "FileLocked", _LOCKED),
     **within("dulwich", "FileFormatException ChecksumMismatch ApplyDeltaError UnresolvedDeltas", _UNREADABLE),
     **within("dulwich", "ObjectMissing WrongObjectException RefFormatError MissingCommitError InvalidWants", _REFUSED),
+    **within(
+        "dulwich", "Error CommitError HookError LFSError AmError UnmergedEntries PatchApplicationFailure", _CONFLICT
+    ),
+    **within("dulwich", "BundleURIError UnsupportedVersion UnsupportedExtension SymrefLoop FilterError", _REFUSED),
     **within("dulwich", "MergeConflict RebaseConflict DivergedBranches WorkingTreeModifiedError", _CONFLICT),
     **within("hglib", "CommandError ServerError", _git),
     # key-value files

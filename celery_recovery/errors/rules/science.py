@@ -28,7 +28,8 @@ _DENIED = permanent(ErrorType.NETWORK, severity=ErrorSeverity.HIGH)
 _ARROW_UNREADABLE = (
     "magic bytes", "parse error", "Not an Arrow file", "not an Arrow", "Invalid IPC", "deserialize", "corrupt",
     "Corrupt", "footer", "not a parquet", "Not a Feather", "Parquet file size", "Tried reading schema",
-    "Could not read", "Empty CSV", "Expected to read", "truncated", "Unexpected end of stream", "invalid UTF8", "invalid UTF-8",
+    "Could not read", "Empty CSV", "Expected to read", "truncated", "Unexpected end of stream",
+    "invalid UTF8", "invalid UTF-8",
 )  # fmt: skip
 _ARROW_SHAPE = ("chema", "incompatible types", "No match for FieldRef", "does not exist", "columns but", "Field named")
 _POLARS_UNREADABLE = ("could not parse", "parquet: ", "unable to parse", "invalid utf-8", "out of spec", "InvalidEOF")
@@ -90,7 +91,7 @@ _RULES: dict[str, Verdict | Look] = {
     **within(
         "scipy sklearn", "MatReadError ArffError ArffException FortranEOFError FortranFormattingError", _UNREADABLE
     ),
-    **within("scipy", "MatWriteError MalformedHeader BadFortranFormat", _UNREADABLE),
+    **within("scipy", "MatWriteError MalformedHeader BadFortranFormat OdrStop", _UNREADABLE),
     **within("sklearn imblearn", "NotFittedError InvalidParameterError UnsetMetadataPassedError", _REFUSED),
     **within("sklearn", "OpenMLError", _LOST),
     **within(
@@ -105,11 +106,14 @@ _RULES: dict[str, Verdict | Look] = {
     **within("xgboost lightgbm catboost _catboost", "XGBoostError LightGBMError CatBoostError CatboostError", _REFUSED),
     **within("sympy", "SympifyError LaTeXParsingError TokenError", _UNREADABLE),
     **within("sympy", "BasePolynomialError MatrixError DMError BaseCoreError GeometryError IndexException", _REFUSED),
+    **within("sympy", "BaseHolonomicError QuantumError SecondQuantizationError StructureError", _REFUSED),
     **within("sympy", "PolyNonlinearError SolveFailed NonlinearError InfeasibleLPError UnboundedLPError", _REFUSED),
     **within("sympy", "PoleError PrecisionExhausted InconsistentAssumptions MellinTransformStripError", _REFUSED),
     **within("networkx igraph", "NetworkXException InternalError", _REFUSED),
-    **within("nltk", "LogicalExpressionException TgrepException ReadError ProverParseError", _UNREADABLE),
-    **within("nltk", "WordNetError FramenetError DependencyGraphError", _REFUSED),
+    **within(
+        "nltk", "LogicalExpressionException TgrepException UnparseableInputException ProverParseError", _UNREADABLE
+    ),
+    **within("nltk", "WordNetError FramenetError DependencyGraphError Prover9Exception TypeException", _REFUSED),
     **within("nltk", "CoreNLPServerError", _LOST),
     **within("spacy thinc", "MatchPatternError DataValidationError ConfigValidationError OracleError", _REFUSED),
     # Arrow and Polars

@@ -35,7 +35,7 @@ _RULES: dict[str, Verdict | Look] = {
     **within("premailer mjml", "ExternalFileLoadingError", _NO_FILE),
     # markup
     **within("docutils", "ApplicationError DataError SystemMessage MarkupMismatch DirectiveError", _UNREADABLE),
-    **within("docutils", "StateMachineError MathError", _UNREADABLE),
+    **within("docutils", "StateMachineError MathError CircularSubstitutionDefinitionError", _UNREADABLE),
     **within("docutils", "ValidationError", _UNACCEPTABLE),
     **exactly("docutils.io.InputError docutils.io.OutputError", _NO_FILE),
     **within("nbformat", "NBFormatError NotJSONError", _UNREADABLE),

@@ -28,7 +28,7 @@ _SETUP = permanent(ErrorType.SYSTEM, severity=ErrorSeverity.HIGH)
 _PYDANTIC_LIMIT = 20
 _SHAPE = ("missing", "extra_forbidden", "value_error.missing", "value_error.extra", "unexpected_keyword_argument")
 _JSON = ("json_invalid", "value_error.jsondecode")
-_JSONSCHEMA_SHAPE = ("required", "additionalProperties", "type", "dependentRequired", "unevaluatedProperties", "oneOf")
+_JSONSCHEMA_SHAPE = ("required", "additionalProperties", "dependentRequired", "unevaluatedProperties")
 # pandera.errors.SchemaErrorReason, the members that are about columns and types and not about values
 _PANDERA_SHAPE = (
     "COLUMN_NOT_IN",
@@ -170,7 +170,7 @@ _RULES: dict[str, Verdict | Look] = {
     **within("typeguard", "TypeCheckError", _REFUSED),
     **within("beartype", "BeartypeHintViolation BeartypeCallHintViolation BeartypeDoorHintViolation", _REFUSED),
     **within("beartype", "BeartypeException", _BUG),
-    **within("traitlets traits", "TraitError ConfigError ConfigLoaderError ArgumentError", _REFUSED),
+    **within("traitlets traits", "TraitError ConfigError ConfigLoaderError ArgumentError ConfigurableError", _REFUSED),
     **within("traitlets", "ConfigFileNotFound", permanent(ErrorType.FILESYSTEM)),
     # data frames
     **within("pandera", "SchemaError SchemaErrors PysparkSchemaError", _pandera),

@@ -28,7 +28,7 @@ from typing import Any
 from books import FINISHED, Books, Submitted, read_ledger, read_results
 from embedded import NoRedis, accepts, free_port, running, start_redis
 from orders import Order, write_orders
-from screen import Progress, print_books, print_comparison, say, section
+from screen import Progress, print_books, print_comparison, print_groups, say, section
 from service import fault_of
 
 __all__ = ("Demo", "main")
@@ -91,6 +91,14 @@ class Demo:
         )
         return under_way
 
+    def groups(self, limit: int = 6) -> list[tuple[int, str, str]]:
+        """The largest groups of letters that died of the same thing: how many, which task, what of."""
+        found = []
+        for group in self.letters_of.groups(limit):
+            letter = self.letters_of.get(group.newest_id)
+            found.append((group.count, letter.task, f"{letter.error.exception}: {letter.error.message}"))
+        return found
+
     def balance(self, before: Books | None = None) -> Books:
         """The books as they stand."""
         ids = [task_id for one in self.submitted for task_id in one.ids]
@@ -100,12 +108,11 @@ class Demo:
 
 def _has_ended(one: Submitted, results: dict[str, dict[str, Any]], letters: dict[str, str]) -> bool:
     """Shipped; or a letter waits and none of the parallel reservations is still running."""
-    state = {task_id: found["status"] for task_id, found in results.items()}
-    if state.get(one.ship) == "SUCCESS":
+    if results.get(one.ship, {}).get("status") == "SUCCESS":
         return True
     if not any(task_id in letters for task_id in one.ids):
         return False
-    return one.parse in letters or all(state.get(task_id) in FINISHED for task_id in one.reserve)
+    return one.parse in letters or all(results.get(task_id, {}).get("status") in FINISHED for task_id in one.reserve)
 
 
 @contextmanager
@@ -124,6 +131,8 @@ def stage(directory: Path) -> Iterator[Demo]:
         log = directory / "worker.log"
         stack.enter_context(running(command, log, env=os.environ, cwd=HERE, ready=lambda: bool(ping(timeout=0.5))))
         yield demo
+        # Celery's results unsubscribe when they are collected, which may be when Redis is gone.
+        demo.shop.app.backend.result_consumer.subscribed_to.clear()
 
 
 def first_run(demo: Demo, orders: list[Order], timeout: float) -> Books:
@@ -165,6 +174,7 @@ def play(demo: Demo, orders: list[Order], timeout: float) -> bool:
     section(f"{len(orders):,} orders, {CONCURRENCY} worker processes, a service with faults of its own")
     first = first_run(demo, orders, timeout)
     print_books("The books after the first run", first)
+    print_groups(demo.groups())
     section("The operator's part")
     operate(demo)
     with Progress("orders", len(orders)) as progress:

@@ -12,7 +12,9 @@ from books import Books
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ("Progress", "print_books", "print_comparison", "say", "section")
+__all__ = ("Progress", "print_books", "print_comparison", "print_groups", "say", "section")
+
+WIDTH = 116  # columns
 
 
 def say(text: str, *, strong: bool = False) -> None:
@@ -94,6 +96,14 @@ def print_books(title: str, books: Books) -> None:
         say(f"  PROBLEM: {problem}", strong=True)
     if len(books.problems) > 20:
         say(f"  … and {len(books.problems) - 20:,} more", strong=True)
+
+
+def print_groups(groups: list[tuple[int, str, str]]) -> None:
+    """The largest groups of letters that died of the same thing."""
+    section("What the letters died of, most frequent first")
+    for count, task, death in groups:
+        line = f"  {count:>5,} {task:<22} {' '.join(death.split())}"
+        say(line if len(line) <= WIDTH else f"{line[: WIDTH - 1]}…")
 
 
 def print_comparison(before: Books, after: Books, repairable: set[str]) -> None:

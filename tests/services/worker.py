@@ -45,6 +45,7 @@ class Worker:
         command += ["--pool", pool, "--concurrency", str(concurrency), "--without-mingle", "--without-gossip"]
         command += ["--queues", ",".join(queues)] if queues else []
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(_ROOT), *sys.path)), "PYTHONUNBUFFERED": "1"}
+        environment["C_FORCE_ROOT"] = "1"  # or Celery refuses pickle when the tests run as root
         environment.update(env or {})
         # SIGQUIT is Celery's cold shutdown: the pool's children go too.
         self._process = Process(

@@ -40,7 +40,8 @@ from celery_recovery.exceptions import (
     Snooze,
     as_seconds,
 )
-from celery_recovery.policy import LONGEST_DELAY, RecoveryStrategy, RetryPolicy
+from celery_recovery.policy import RecoveryStrategy
+from celery_recovery.retry_policy import LONGEST_DELAY, RetryPolicy
 
 __all__ = ("Action", "Ask", "Asked", "Attempt", "Decision", "History", "Reason", "Situation", "decide")
 

@@ -20,11 +20,12 @@ The docstring of a class is its default message. Every one of them can be pickle
 from __future__ import annotations
 
 import difflib
+import enum
 import math
 import numbers
 from collections.abc import Iterable
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 __all__ = (
     "ConfigurationError",
@@ -38,8 +39,11 @@ __all__ = (
     "Snooze",
     "StoreUnavailable",
     "UnserialisableLetter",
+    "as_member",
     "as_seconds",
 )
+
+E = TypeVar("E", bound=enum.Enum)
 
 #: Characters of a refused value that are shown in a message.
 SHOWN_LIMIT = 120
@@ -163,6 +167,19 @@ def as_seconds(value: Any, option: str, *, least: float = 0.0, most: float = mat
     if seconds is None or not least <= seconds <= most:
         raise ConfigurationError.of(option, expected=_duration(least, most), got=value)
     return seconds
+
+
+def as_member(kind: type[E], value: Any, option: str, *, also: str = "") -> E:
+    """Read a member of an enum, given itself or its value.
+
+    Raises ConfigurationError (naming `option`, the words there are, and `also` what else would do) for anything else.
+    """
+    try:
+        return kind(value)
+    except ValueError:
+        names = [str(member) for member in kind]
+        expected = f"one of {', '.join(names)}" + (f", or {also}" if also else "")
+        raise ConfigurationError.of(option, expected=expected, got=value, known=names) from None
 
 
 def _real(value: Any) -> float | None:

@@ -84,8 +84,8 @@ def test_attempts_are_counted_from_one(attempt):
         (10**400, 8),
         (timedelta(seconds=9), 9),
         (Fraction(1, 2), 0.5),
-    ]
-    + [(Decimal("1.5"), 1.5)],
+        (Decimal("1.5"), 1.5),
+    ],
 )
 def test_callable_is_clamped(answer, seconds):
     """A callable may answer with any number or a timedelta; more than the maximum is the maximum."""
@@ -186,7 +186,7 @@ def test_jitter_fills_its_range(jitter, least, mean, most):
 
 
 def test_floor_leaves_no_crowd():
-    """With a floor, full jitter is never "at once", and yet no crowd meets at the floor: the range moves, not the draws."""
+    """With a floor, full jitter is never "at once", and no crowd meets at the floor: the range moves, not the draws."""
     draws = sample(Jitter.FULL, floor=2)
     assert min(draws) >= 2
     assert len(set(draws)) == len(draws)

@@ -42,8 +42,8 @@ _CODES: dict[str, Verdict] = {
         _THROTTLED,
         """Throttling ThrottlingException ThrottledException Throttled RequestThrottledException RequestThrottled
         TooManyRequestsException TooManyRequests ProvisionedThroughputExceededException ProvisionedThroughputExceeded
-        RequestLimitExceeded BandwidthLimitExceeded LimitExceededException SlowDown EC2ThrottledException KMSThrottling
-        KMSThrottlingException KmsThrottled KmsThrottlingException OverLimit MaxSpendRateExceeded
+        RequestLimitExceeded BandwidthLimitExceeded LimitExceededException SlowDown EC2ThrottledException
+        KMSThrottling KMSThrottlingException KmsThrottled KmsThrottlingException OverLimit MaxSpendRateExceeded
         MaximumSendingRateExceeded RequestThrottledError SlowDownRead SlowDownWrite EnhanceYourCalm
         ConcurrentInvocationLimitExceeded ReservedFunctionConcurrentInvocationLimitExceeded ModelNotReadyException
         TooManyUpdates OpsMetadataTooManyUpdatesException ThroughputExceededException BulkThrottled""",
@@ -51,58 +51,62 @@ _CODES: dict[str, Verdict] = {
     **each(
         _SERVER,
         """InternalError InternalFailure InternalServerError InternalServerErrorException InternalServerException
-        InternalServiceError InternalServiceErrorException InternalServiceException InternalErrorException InternalException
-        InternalFailureException ServiceUnavailable ServiceUnavailableException ServiceUnavailableError ServiceFailure
-        ServiceException ServerException Unavailable UnavailableException RequestTimeout RequestTimeoutException
-        RequestExpiredBeforeSent PriorRequestNotComplete IDPCommunicationError IDPCommunicationErrorException
-        DependencyTimeoutException KMSInternalException KeyUnavailableException EC2UnexpectedException
-        ENINotReadyException EFSIOException EFSMountTimeoutException EFSMountConnectivityException
-        S3FilesMountTimeoutException S3FilesMountConnectivityException SnapStartTimeoutException
-        ModelTimeoutException ModelErrorException ModelStreamErrorException ResponseTimeout CallbackTimeoutException
-        OperationTimeoutException InternalStreamingException SessionStreamingException FederationSourceRetryableException
-        InsufficientInstanceCapacity InsufficientHostCapacity InsufficientReservedInstanceCapacity InsufficientCapacity
-        InsufficientCapacityException InsufficientDBInstanceCapacity InsufficientDBClusterCapacityFault
-        InsufficientStorageClusterCapacity CapacityNotAvailableException HTTPGatewayTimeout ServiceQuotaUnavailable
-        EncryptionServiceUnavailable MetadataException UnexpectedLambdaException CodeDeliveryFailureException
-        XksProxyUriUnreachableException TargetNotConnected TargetNotConnectedException IncompleteBody""",
+        InternalServiceError InternalServiceErrorException InternalServiceException InternalErrorException
+        InternalException InternalFailureException ServiceUnavailable ServiceUnavailableException
+        ServiceUnavailableError ServiceFailure ServiceException ServerException Unavailable UnavailableException
+        RequestTimeout RequestTimeoutException RequestExpiredBeforeSent PriorRequestNotComplete IDPCommunicationError
+        IDPCommunicationErrorException DependencyTimeoutException KMSInternalException KeyUnavailableException
+        EC2UnexpectedException ENINotReadyException EFSIOException EFSMountTimeoutException
+        EFSMountConnectivityException S3FilesMountTimeoutException S3FilesMountConnectivityException
+        SnapStartTimeoutException ModelTimeoutException ModelErrorException ModelStreamErrorException ResponseTimeout
+        CallbackTimeoutException OperationTimeoutException InternalStreamingException SessionStreamingException
+        FederationSourceRetryableException InsufficientInstanceCapacity InsufficientHostCapacity
+        InsufficientReservedInstanceCapacity InsufficientCapacity InsufficientCapacityException
+        InsufficientDBInstanceCapacity InsufficientDBClusterCapacityFault InsufficientStorageClusterCapacity
+        CapacityNotAvailableException HTTPGatewayTimeout ServiceQuotaUnavailable EncryptionServiceUnavailable
+        MetadataException UnexpectedLambdaException CodeDeliveryFailureException XksProxyUriUnreachableException
+        TargetNotConnected TargetNotConnectedException IncompleteBody""",
     ),
     **each(
         _BUSY,
-        """TransactionInProgressException TransactionConflictException TransactionConflict ReplicatedWriteConflictException
-        OperationAborted OperationAbortedException ConcurrentModificationException ConcurrentModification ConcurrentAccess
-        ConcurrentRunsExceededException ConcurrentUpdateException ConditionalRequestConflict ResourceInUseException
-        ResourceConflictException ResourceNotReadyException ResourceNotReady TableInUseException BackupInUseException
-        UpdateInProgressException CrawlerRunningException CrawlerStoppingException SchedulerRunningException
-        SchedulerTransitioningException SessionBusyException QueueDeletedRecently PurgeQueueInProgress SnapStartNotReadyException
+        """TransactionInProgressException TransactionConflictException TransactionConflict
+        ReplicatedWriteConflictException OperationAborted OperationAbortedException ConcurrentModificationException
+        ConcurrentModification ConcurrentAccess ConcurrentRunsExceededException ConcurrentUpdateException
+        ConditionalRequestConflict ResourceInUseException ResourceConflictException ResourceNotReadyException
+        ResourceNotReady TableInUseException BackupInUseException UpdateInProgressException CrawlerRunningException
+        CrawlerStoppingException SchedulerRunningException SchedulerTransitioningException SessionBusyException
+        QueueDeletedRecently PurgeQueueInProgress SnapStartNotReadyException
         AWS.SimpleQueueService.QueueDeletedRecently AWS.SimpleQueueService.PurgeQueueInProgress DBInstanceNotReady
         CodeArtifactUserPendingException StateMachineDeleting IncorrectInstanceState IncorrectState
         MLTransformNotReadyException TargetInUseException UserImportInProgressException PendingVerification StaleTag
         InvalidDBInstanceState InvalidDBClusterStateFault InvalidDBSnapshotState ConcurrentTagAccess
-        ScalingActivityInProgress ResourceContention OperationInProgressException
-        OperationInProgress TooManyConcurrentRequests PriorRequestNotFinished""",
+        ScalingActivityInProgress ResourceContention OperationInProgressException OperationInProgress
+        TooManyConcurrentRequests PriorRequestNotFinished""",
     ),
     **each(
         _NOT_ALLOWED,
-        """AccessDenied AccessDeniedException AccessDeniedError UnauthorizedOperation UnauthorizedException Unauthorized
-        AuthFailure AuthorizationError AuthorizationErrorException AuthorizationHeaderMalformed NotAuthorized
-        NotAuthorizedException InvalidAccessKeyId InvalidClientTokenId UnrecognizedClientException SignatureDoesNotMatch
-        InvalidSignatureException IncompleteSignature MissingAuthenticationToken MissingAuthenticationTokenException
-        ExpiredToken ExpiredTokenException ExpiredTokenError TokenRefreshRequired InvalidToken InvalidIdentityToken
-        InvalidSecurity RequestExpired RequestTimeTooSkewed RequestInTheFuture OptInRequired SubscriptionRequiredException
-        AccountProblem AllAccessDisabled InvalidPayer NotSignedUp AccountSuspendedException AccountSendingPausedException
-        SendingPausedException ConfigurationSetSendingPausedException ProductionAccessNotGranted KMSAccessDenied
-        KMSAccessDeniedException KmsAccessDenied KmsAccessDeniedException EC2AccessDeniedException ForbiddenException Forbidden
+        """AccessDenied AccessDeniedException AccessDeniedError UnauthorizedOperation UnauthorizedException
+        Unauthorized AuthFailure AuthorizationError AuthorizationErrorException AuthorizationHeaderMalformed
+        NotAuthorized NotAuthorizedException InvalidAccessKeyId InvalidClientTokenId UnrecognizedClientException
+        SignatureDoesNotMatch InvalidSignatureException IncompleteSignature MissingAuthenticationToken
+        MissingAuthenticationTokenException ExpiredToken ExpiredTokenException ExpiredTokenError TokenRefreshRequired
+        InvalidToken InvalidIdentityToken InvalidSecurity RequestExpired RequestTimeTooSkewed RequestInTheFuture
+        OptInRequired SubscriptionRequiredException AccountProblem AllAccessDisabled InvalidPayer NotSignedUp
+        AccountSuspendedException AccountSendingPausedException SendingPausedException
+        ConfigurationSetSendingPausedException ProductionAccessNotGranted KMSAccessDenied KMSAccessDeniedException
+        KmsAccessDenied KmsAccessDeniedException EC2AccessDeniedException ForbiddenException Forbidden
         IDPRejectedClaim RegionDisabledException KMSOptInRequired KmsOptInRequired IamRoleMissingPermissions
         PasswordResetRequiredException UserNotConfirmedException 403 401""",
     ),
     **each(
         _MISSING,
-        """NoSuchKey NoSuchBucket NoSuchUpload NoSuchVersion NoSuchBucketPolicy NoSuchLifecycleConfiguration NoSuchEntity
-        NoSuchTagSet NoSuchCORSConfiguration NoSuchHostedZone NoSuchWebsiteConfiguration ResourceNotFoundException
-        ResourceNotFound ResourceNotFoundFault NotFound NotFoundException EntityNotFoundException QueueDoesNotExist
-        AWS.SimpleQueueService.NonExistentQueue NonExistentQueue ParameterNotFound DecryptionFailureNotFound 404
-        TaskDoesNotExist TaskTimedOut ExecutionDoesNotExist InvalidKeyPair.NotFound MessageNotInflight
-        AWS.SimpleQueueService.MessageNotInflight ExpiredIteratorException ExpiredNextTokenException TrimmedDataAccessException""",
+        """NoSuchKey NoSuchBucket NoSuchUpload NoSuchVersion NoSuchBucketPolicy NoSuchLifecycleConfiguration
+        NoSuchEntity NoSuchTagSet NoSuchCORSConfiguration NoSuchHostedZone NoSuchWebsiteConfiguration
+        ResourceNotFoundException ResourceNotFound ResourceNotFoundFault NotFound NotFoundException
+        EntityNotFoundException QueueDoesNotExist AWS.SimpleQueueService.NonExistentQueue NonExistentQueue
+        ParameterNotFound DecryptionFailureNotFound 404 TaskDoesNotExist TaskTimedOut ExecutionDoesNotExist
+        InvalidKeyPair.NotFound MessageNotInflight AWS.SimpleQueueService.MessageNotInflight ExpiredIteratorException
+        ExpiredNextTokenException TrimmedDataAccessException""",
     ),
     **each(
         _EXISTS,
@@ -113,19 +117,20 @@ _CODES: dict[str, Verdict] = {
     ),
     **each(
         _QUOTA,
-        """QuotaExceeded ServiceQuotaExceededException LimitExceeded InstanceLimitExceeded VcpuLimitExceeded VpcLimitExceeded
-        AddressLimitExceeded TooManyBuckets AccountLimitExceeded CodeStorageExceededException StorageQuotaExceeded
-        DailyQuotaExceeded ItemCollectionSizeLimitExceededException ENILimitReachedException
+        """QuotaExceeded ServiceQuotaExceededException LimitExceeded InstanceLimitExceeded VcpuLimitExceeded
+        VpcLimitExceeded AddressLimitExceeded TooManyBuckets AccountLimitExceeded CodeStorageExceededException
+        StorageQuotaExceeded DailyQuotaExceeded ItemCollectionSizeLimitExceededException ENILimitReachedException
         SubnetIPAddressLimitReachedException InsufficientFreeAddressesInSubnet ResourceNumberLimitExceededException""",
     ),
     **each(
         _STATE,
         """ConditionalCheckFailedException ConditionalCheckFailed PreconditionFailed PreconditionFailedException
-        ConflictException ResourceConflict MessageRejected MailFromDomainNotVerified MailFromDomainNotVerifiedException
-        FromEmailAddressNotVerified EndpointDisabled EndpointDisabledException OptedOut OptedOutException
-        PlatformApplicationDisabled DisabledException KMSDisabled KMSDisabledException KmsDisabled KMSInvalidState
-        KMSInvalidStateException KmsInvalidState KmsInvalidStateException InvalidObjectState ObjectNotInActiveTierError
-        RecursiveInvocationException NotModified 304 DependencyViolation DeleteConflict""",
+        ConflictException ResourceConflict MessageRejected MailFromDomainNotVerified
+        MailFromDomainNotVerifiedException FromEmailAddressNotVerified EndpointDisabled EndpointDisabledException
+        OptedOut OptedOutException PlatformApplicationDisabled DisabledException KMSDisabled KMSDisabledException
+        KmsDisabled KMSInvalidState KMSInvalidStateException KmsInvalidState KmsInvalidStateException
+        InvalidObjectState ObjectNotInActiveTierError RecursiveInvocationException NotModified 304 DependencyViolation
+        DeleteConflict""",
     ),
     **each(
         _INVALID,
@@ -134,18 +139,20 @@ _CODES: dict[str, Verdict] = {
         InvalidParameter InvalidParameterException InvalidParameterValue InvalidParameterValueException
         InvalidParameterCombination InvalidRequest InvalidRequestException InvalidRequestContentException InvalidInput
         InvalidInputException InvalidAction InvalidBucketName InvalidDigest InvalidRange InvalidPart InvalidPartOrder
-        InvalidURI InvalidMessageContents InvalidCiphertextException InvalidAddress InvalidAttributeName InvalidAttributeValue
-        InvalidIdFormat InvalidNextToken InvalidNextTokenException BadDigest BadRequest BadRequestException KeyTooLongError
-        EntityTooLarge EntityTooSmall RequestTooLargeException RequestEntityTooLarge MetadataTooLarge MaxMessageLengthExceeded
-        MissingParameter MissingAction MissingContentLength MissingRequiredParameter UnknownOperationException UnknownOperation
-        UnknownParameter UnsupportedMediaTypeException MethodNotAllowed NotImplemented UnsupportedOperation
+        InvalidURI InvalidMessageContents InvalidCiphertextException InvalidAddress InvalidAttributeName
+        InvalidAttributeValue InvalidIdFormat InvalidNextToken InvalidNextTokenException BadDigest BadRequest
+        BadRequestException KeyTooLongError EntityTooLarge EntityTooSmall RequestTooLargeException
+        RequestEntityTooLarge MetadataTooLarge MaxMessageLengthExceeded MissingParameter MissingAction
+        MissingContentLength MissingRequiredParameter UnknownOperationException UnknownOperation UnknownParameter
+        UnsupportedMediaTypeException MethodNotAllowed NotImplemented UnsupportedOperation
         AWS.SimpleQueueService.UnsupportedOperation BatchRequestTooLong TooManyEntriesInBatchRequest EmptyBatchRequest
-        BatchEntryIdsNotDistinct InvalidBatchEntryId ReceiptHandleIsInvalid IncorrectKeyException InvalidKeyUsageException
-        DecryptionFailure EncryptionFailure PermanentRedirect InvalidLocationConstraint IllegalLocationConstraintException
-        IdempotentParameterMismatch IdempotentParameterMismatchException IdempotencyParameterMismatch
-        XAmzContentSHA256Mismatch 400 405 411 416 DryRunOperation DryRunOperationException InvalidRuntimeException
-        InvalidZipFileException InvalidSecurityGroupIDException InvalidSubnetIDException InvalidRole MissingVersionException
-        InvalidS3ObjectException InvalidImageFormatException ImageTooLargeException UnsupportedDocumentException""",
+        BatchEntryIdsNotDistinct InvalidBatchEntryId ReceiptHandleIsInvalid IncorrectKeyException
+        InvalidKeyUsageException DecryptionFailure EncryptionFailure PermanentRedirect InvalidLocationConstraint
+        IllegalLocationConstraintException IdempotentParameterMismatch IdempotentParameterMismatchException
+        IdempotencyParameterMismatch XAmzContentSHA256Mismatch 400 405 411 416 DryRunOperation
+        DryRunOperationException InvalidRuntimeException InvalidZipFileException InvalidSecurityGroupIDException
+        InvalidSubnetIDException InvalidRole MissingVersionException InvalidS3ObjectException
+        InvalidImageFormatException ImageTooLargeException UnsupportedDocumentException""",
     ),
     "Redirect": _SERVER,  # S3 moves a new bucket: the name resolves to the right region after a while
     "TemporaryRedirect": _SERVER,
@@ -265,17 +272,18 @@ FAMILY = Family(
         **under(
             "botocore",
             _NO_CREDENTIALS,
-            """NoCredentialsError PartialCredentialsError NoAuthTokenError SSOError SSOTokenLoadError UnauthorizedSSOTokenError
-            LoginError RefreshWithMFAUnsupportedError UnknownCredentialError ProfileNotFound""",
+            """NoCredentialsError PartialCredentialsError NoAuthTokenError SSOError SSOTokenLoadError
+            UnauthorizedSSOTokenError LoginError RefreshWithMFAUnsupportedError UnknownCredentialError ProfileNotFound""",
         ),
         **under(
             "botocore",
             _CONFIGURATION,
             """NoRegionError BaseEndpointResolverError ConfigNotFound ConfigParseError InvalidConfigError
-            InvalidProxiesConfigError InvalidRetryConfigurationError InvalidIMDSEndpointError InvalidIMDSEndpointModeError
-            MissingDependencyException MD5UnavailableError InvalidDefaultsMode DataNotFoundError ApiVersionNotFoundError
-            EndpointProviderError UnknownServiceStyle UnknownSignatureVersionError UnsupportedSignatureVersionError
-            UnsupportedServiceProtocolsError UnknownTokenProviderError BadIMDSRequestError""",
+            InvalidProxiesConfigError InvalidRetryConfigurationError InvalidIMDSEndpointError
+            InvalidIMDSEndpointModeError MissingDependencyException MD5UnavailableError InvalidDefaultsMode
+            DataNotFoundError ApiVersionNotFoundError EndpointProviderError UnknownServiceStyle
+            UnknownSignatureVersionError UnsupportedSignatureVersionError UnsupportedServiceProtocolsError
+            UnknownTokenProviderError BadIMDSRequestError""",
         ),
         **under("botocore", permanent(_P), "ParserError InvalidHeadersLength InvalidPayloadLength DuplicateHeader"),
         "botocore.exceptions.BotoCoreError": _MISUSE,  # what is left: bad parameters, paginators, endpoints, ARNs

@@ -34,16 +34,17 @@ _CODES: dict[str, Verdict] = {
     **each(_THROTTLED, "ServerBusy TooManyRequests SubscriptionRequestsThrottled OperationThrottled ThrottlingError"),
     **each(
         _SERVER,
-        """InternalError InternalServerError OperationTimedOut ServiceUnavailable GatewayTimeout ServerTimeout AllocationFailed
-        ZonalAllocationFailed OverconstrainedAllocationRequest RetryableError RetryWith ServiceTimeout""",
+        """InternalError InternalServerError OperationTimedOut ServiceUnavailable GatewayTimeout ServerTimeout
+        AllocationFailed ZonalAllocationFailed OverconstrainedAllocationRequest RetryableError RetryWith
+        ServiceTimeout""",
     ),
     **each(
         _BUSY,
-        """ContainerBeingDeleted ContainerBeingCreated ShareBeingDeleted QueueBeingDeleted TableBeingDeleted AccountBeingCreated
-        ResourceGroupBeingDeleted LeaseAlreadyPresent LeaseIsBreakingAndCannotBeAcquired LeaseIsBreakingAndCannotBeChanged
-        BlobBeingRehydrated PendingCopyOperation FileLockConflict SharingViolation DeletePending ParallelAccessNotAllowed
-        AnotherOperationInProgress OperationInProgress ConcurrentWriteConflict ResourceNotReady
-        RequestConflict""",
+        """ContainerBeingDeleted ContainerBeingCreated ShareBeingDeleted QueueBeingDeleted TableBeingDeleted
+        AccountBeingCreated ResourceGroupBeingDeleted LeaseAlreadyPresent LeaseIsBreakingAndCannotBeAcquired
+        LeaseIsBreakingAndCannotBeChanged BlobBeingRehydrated PendingCopyOperation FileLockConflict SharingViolation
+        DeletePending ParallelAccessNotAllowed AnotherOperationInProgress OperationInProgress ConcurrentWriteConflict
+        ResourceNotReady RequestConflict""",
     ),
     **each(_QUOTA, "QuotaExceeded OperationNotAllowed ResourceQuotaExceeded SkuNotAvailable InsufficientAccountQuota"),
     **each(_MISUSE, "InvalidHeaderValue InvalidInput OutOfRangeInput RequestBodyTooLarge Md5Mismatch"),
@@ -128,9 +129,10 @@ _CONDITIONS: dict[str, Verdict] = {
     **each(
         _DOWN,
         """amqp:internal-error amqp:connection:forced amqp:link:detach-forced amqp:socket-error amqp:unknown-error
-        amqp:vendor-error amqp:link:stolen amqp:link:redirect amqp:connection:redirect amqp:resource-locked amqp:client-error
-        com.microsoft:timeout com.microsoft:server-busy com.microsoft:operation-cancelled com.microsoft:container-close
-        amqp:session:window-violation amqp:session:errant-link amqp:session:handle-in-use amqp:session:unattached-handle""",
+        amqp:vendor-error amqp:link:stolen amqp:link:redirect amqp:connection:redirect amqp:resource-locked
+        amqp:client-error com.microsoft:timeout com.microsoft:server-busy com.microsoft:operation-cancelled
+        com.microsoft:container-close amqp:session:window-violation amqp:session:errant-link
+        amqp:session:handle-in-use amqp:session:unattached-handle""",
     ),
     **each(_NOT_ALLOWED, "amqp:unauthorized-access com.microsoft:auth-failed com.microsoft:publisher-revoked-error"),
     **each(
@@ -141,9 +143,9 @@ _CONDITIONS: dict[str, Verdict] = {
     ),
     **each(
         _STATE,
-        """amqp:not-found amqp:resource-deleted amqp:precondition-failed amqp:illegal-state amqp:resource-limit-exceeded
-        com.microsoft:entity-disabled com.microsoft:entity-already-exists com.microsoft:message-lock-lost
-        com.microsoft:session-lock-lost""",
+        """amqp:not-found amqp:resource-deleted amqp:precondition-failed amqp:illegal-state
+        amqp:resource-limit-exceeded com.microsoft:entity-disabled com.microsoft:entity-already-exists
+        com.microsoft:message-lock-lost com.microsoft:session-lock-lost""",
     ),
 }
 

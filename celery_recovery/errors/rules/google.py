@@ -32,18 +32,50 @@ _MISUSE = permanent(_V)
 # Reasons of error bodies (lower case, without underscores) that say more than the status. 403 is used for throttling too.
 _REASONS: dict[str, Verdict] = {
     **dict.fromkeys(
-        "ratelimitexceeded userratelimitexceeded jobratelimitexceeded concurrentlimitexceeded sharingratelimitexceeded "
-        "resourceexhausted servinglimitexceeded slowdown".split(),
+        [
+            "ratelimitexceeded",
+            "userratelimitexceeded",
+            "jobratelimitexceeded",
+            "concurrentlimitexceeded",
+            "sharingratelimitexceeded",
+            "resourceexhausted",
+            "servinglimitexceeded",
+            "slowdown",
+        ],
         _THROTTLED,
     ),
     **dict.fromkeys(
-        "backenderror internalerror internal badgateway jobbackenderror jobinternalerror backendnotconnected "
-        "servicecurrentlyunavailable transienterror tableunavailable operationinprogress resourceinuse".split(),
+        [
+            "backenderror",
+            "internalerror",
+            "internal",
+            "badgateway",
+            "jobbackenderror",
+            "jobinternalerror",
+            "backendnotconnected",
+            "servicecurrentlyunavailable",
+            "transienterror",
+            "tableunavailable",
+            "operationinprogress",
+            "resourceinuse",
+        ],
         _SERVER,
     ),
     **dict.fromkeys(
-        "dailylimitexceeded quotaexceeded dailylimitexceededunreg limitexceeded billingnotenabled billingtierlimitexceeded "
-        "storagequotaexceeded teamdrivefilelimitexceeded accessnotconfigured billingdisabled servicedisabled apikeyinvalid".split(),
+        [
+            "dailylimitexceeded",
+            "quotaexceeded",
+            "dailylimitexceededunreg",
+            "limitexceeded",
+            "billingnotenabled",
+            "billingtierlimitexceeded",
+            "storagequotaexceeded",
+            "teamdrivefilelimitexceeded",
+            "accessnotconfigured",
+            "billingdisabled",
+            "servicedisabled",
+            "apikeyinvalid",
+        ],
         _USED_UP,
     ),
 }

@@ -101,7 +101,8 @@ _FTP = {
 }
 _FTP_FOREVER = frozenset({430})  # invalid user name or password, of some servers
 _FTP_LATER = re.compile(
-    r"too many|try again|temporar|busy|locked|in use|maximum|max\w* (?:number of )?(?:clients|connections)", re.I
+    r"too many|try again|temporar|busy|locked|in use|maximum|max\w* (?:number of )?(?:clients|connections)",
+    re.IGNORECASE,
 )
 
 
@@ -162,10 +163,11 @@ _RESPONSE = {
 _LATER = re.compile(
     r"try (again|later)|temporar|too many|timed? ?out|unavailable|overload|throttl|rate limit|in use|locked|busy|EOF|Logging out"
     r"|server shutting down|connection (closed|reset|lost)|socket error|BYE\b|simultaneous",
-    re.I,
+    re.IGNORECASE,
 )
 _LOGIN = re.compile(
-    r"authenticat|invalid credential|login (failed|incorrect|denied)|password|not authori[sz]ed|permission", re.I
+    r"authenticat|invalid credential|login (failed|incorrect|denied)|password|not authori[sz]ed|permission",
+    re.IGNORECASE,
 )
 
 
@@ -248,10 +250,10 @@ FAMILY = Family(
         **under(
             "exchangelib",
             _DOWN,
-            """RateLimitError ErrorServerBusy ErrorTooManyObjectsOpened ErrorConnectionFailed ErrorMailboxStoreUnavailable
-            ErrorInternalServerTransientError ErrorExceededConnectionCount ErrorNoRespondingCASInDestinationSite
-            ErrorConnectionFailedTransientError ErrorNotEnoughMemory ErrorInsufficientResources ErrorBatchProcessingStopped
-            ErrorMailboxMoveInProgress""",
+            """RateLimitError ErrorServerBusy ErrorTooManyObjectsOpened ErrorConnectionFailed
+            ErrorMailboxStoreUnavailable ErrorInternalServerTransientError ErrorExceededConnectionCount
+            ErrorNoRespondingCASInDestinationSite ErrorConnectionFailedTransientError ErrorNotEnoughMemory
+            ErrorInsufficientResources ErrorBatchProcessingStopped ErrorMailboxMoveInProgress""",
         ),
         **under("exchangelib", _NOT_ALLOWED, "UnauthorizedError ErrorAccessDenied ErrorNonExistentMailbox"),
         **under(

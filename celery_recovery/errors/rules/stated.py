@@ -10,7 +10,7 @@ from celery_recovery.errors.retry_after import from_headers
 from celery_recovery.errors.rules.rule import Look, Verdict
 from celery_recovery.errors.rules.status import by_status
 
-__all__ = ("by_own_status", "each", "headers_of", "status_of", "stated", "text_code", "under")
+__all__ = ("by_own_status", "each", "headers_of", "stated", "status_of", "text_code", "under")
 
 _CODE_LIMIT = 80
 

@@ -51,6 +51,7 @@ _GIT: tuple[tuple[str, Verdict], ...] = (
     ("cannot lock ref", _LOCKED),
     ("no space left", _FULL_DISK),
     ("not a git repository", _BAD_FILE),
+    ("repository not found at", _BAD_FILE),
     ("repository not found", _REFUSED),
     ("does not appear to be a git repository", _REFUSED),
     ("does not exist", _REFUSED),
@@ -98,8 +99,7 @@ _RULES: dict[str, Verdict | Look] = {
     "shutil.RegistryError": _REFUSED,
     **within("send2trash watchdog", "TrashPermissionError UnsupportedLibcError WatchdogShutdownError", _BAD_FILE),
     # PyFilesystem
-    **within("fs", "FSError ResourceError PathError", _pyfilesystem(_BAD_FILE)),
-    **within("fs", "OperationFailed CreateFailed", _pyfilesystem(_LOCKED)),
+    **within("fs", "FSError ResourceError PathError OperationFailed CreateFailed", _pyfilesystem(_BAD_FILE)),
     **within("fs", "ResourceLocked", _LOCKED),
     **within("fs", "RemoteConnectionError OperationTimeout", _LOST),
     **within("fs", "InsufficientStorage", _FULL_DISK),

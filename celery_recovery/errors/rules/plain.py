@@ -35,6 +35,7 @@ _NO_FILE = (
     "could not be found",
     "does not exist",
 )
+_WRITING = ("cannot write mode", "encoder error")
 _REMOTE = ("NETWORK_CONNECTION", "SLOW_DOWN", "AWS Error INTERNAL", "HTTP resource", "couldn't connect to", "timed out")
 
 _Answers = dict[str, "Verdict | Callable[[Any], Answer]"]
@@ -47,7 +48,7 @@ def _file(exc: Any) -> Answer:
     if isinstance(known, int) and known >= 0:
         return None
     text = text_of(exc)
-    for words, verdict in ((_REMOTE, _LOST), (_BUSY_FILE, _LOCKED), (_NO_FILE, _BAD_FILE)):
+    for words, verdict in ((_REMOTE, _LOST), (_BUSY_FILE, _LOCKED), (_NO_FILE, _BAD_FILE), (_WRITING, _REFUSED)):
         if any(word in text for word in words):
             return verdict
     return _UNREADABLE
@@ -56,7 +57,7 @@ def _file(exc: Any) -> Answer:
 def _remote_file(exc: Any) -> Answer:
     """Stores behind fsspec and smart_open translate the client's exception into an OSError and keep it as the cause."""
     cause = cause_of(exc)
-    return Through(cause, _LOST) if cause is not None and type(exc) is OSError else None
+    return Through(cause, _LOST) if cause is not None else None
 
 
 def _model(exc: Any) -> Answer:
@@ -78,7 +79,7 @@ _STORE: _Answers = {"OSError": _remote_file}
 _CHECKER: _Answers = dict.fromkeys(("TypeError", "ValueError", "LookupError"), _REFUSED)
 _WRITER: _Answers = dict.fromkeys(("TypeError", "ValueError", "KeyError", "AttributeError"), _MISMATCH)
 
-# Module, or top package, of the innermost frame -> built-in class -> answer.
+# Module of the innermost frame, or a package above it -> built-in class -> answer.
 _ORIGINS: dict[str, _Answers] = {
     "fastavro._write": _WRITER,
     "fastavro._write_py": _WRITER,
@@ -87,26 +88,33 @@ _ORIGINS: dict[str, _Answers] = {
     "transformers": {"OSError": _model},
     "sentence_transformers": {"OSError": _model},
     "nltk": {"LookupError": _BAD_FILE, "OSError": _BAD_FILE},
-    "xarray": {"OSError": _file, "ValueError": _REFUSED},
-    "netCDF4": {"OSError": _file, "RuntimeError": _UNREADABLE},
+    "fsspec.implementations.http": {"OSError": _remote_file, "FileNotFoundError": _remote_file},
+    "pandas.io.json": {"ValueError": _UNREADABLE},
+    "pandas.io.excel": {"ValueError": _UNREADABLE},
+    "numpy.lib": {"ValueError": _UNREADABLE, "OSError": _file},
+    "imageio": {"ValueError": _UNREADABLE, "OSError": _file},
+    "smart_open": {"NotImplementedError": _REFUSED, "OSError": _remote_file},
+    "xarray": {"OSError": _file},
     "soundfile": {"RuntimeError": _UNREADABLE, "OSError": _file},
     "ctypes": {"OSError": _MISSING_PART},
     "cffi": {"OSError": _MISSING_PART},
     "pdfkit": {"OSError": _MISSING_PART},
     **dict.fromkeys(
         "bz2 lzma gzip _compression compression msgpack cbor2 bson fastavro avro icalendar dateutil thrift toml "
-        "pydicom olefile hl7 rarfile py7zr pyasn1 asn1crypto".split(),
+        "pickle joblib.numpy_pickle pydicom olefile hl7 rarfile py7zr pyasn1 asn1crypto".split(),
         _DECODER,
     ),
-    **dict.fromkeys(
-        "PIL lxml h5py pyarrow numpy pandas imageio moviepy scipy reportlab tifffile openpyxl".split(), _READER
-    ),
-    **dict.fromkeys("s3fs gcsfs adlfs fsspec smart_open".split(), _STORE),
+    **dict.fromkeys("PIL lxml h5py pyarrow numpy pandas moviepy scipy reportlab tifffile openpyxl".split(), _READER),
+    **dict.fromkeys("s3fs gcsfs adlfs fsspec".split(), _STORE),
     **dict.fromkeys("attr moneyed pycountry".split(), _CHECKER),
 }
 # Raised by extensions without a frame of their own: words of CPython's sources and of lz4's.
 _WORDS: dict[str, tuple[tuple[str, Verdict], ...]] = {
-    "ValueError": (("unsupported pickle protocol", _UNREADABLE), ("bad marshal data", _UNREADABLE)),
+    "ValueError": (
+        ("unsupported pickle protocol", _UNREADABLE),
+        ("bad marshal data", _UNREADABLE),
+        ("did not find a match in any of xarray", _UNREADABLE),
+    ),
     "TypeError": (
         ("cannot pickle", _REFUSED),
         ("serializ", _REFUSED),
@@ -114,8 +122,13 @@ _WORDS: dict[str, tuple[tuple[str, Verdict], ...]] = {
         ("keys must be", _REFUSED),
     ),
     "AttributeError": (("Can't pickle", _REFUSED), ("Can't get attribute", _MISMATCH)),
-    "OSError": (("cannot open shared object file", _MISSING_PART),),
-    "RuntimeError": (("LZ4F_", _UNREADABLE),),
+    "OSError": (
+        ("cannot open shared object file", _MISSING_PART),
+        ("NetCDF: I/O failure", _LOST),
+        ("NetCDF: DAP", _LOST),
+        ("NetCDF: ", _UNREADABLE),
+    ),
+    "RuntimeError": (("LZ4F_", _UNREADABLE), ("NetCDF: ", _UNREADABLE)),
 }
 
 
@@ -123,10 +136,15 @@ def by_library(exc: BaseException) -> Answer:
     """What the library that raised this built-in exception means by it; None when no known library did."""
     name = type(exc).__name__
     module = _origin(exc)
-    answers = _ORIGINS.get(module) or _ORIGINS.get(module.partition(".")[0])
-    rule = answers.get(name) if answers else None
-    answer = rule(exc) if callable(rule) else rule
-    return answer or _by_words(name, exc)
+    while module:
+        answers = _ORIGINS.get(module)
+        if answers is not None and name in answers:
+            rule = answers[name]
+            answer = rule(exc) if callable(rule) else rule
+            if answer is not None:
+                return answer
+        module = module.rpartition(".")[0]
+    return _by_words(name, exc)
 
 
 def _origin(exc: BaseException) -> str:
@@ -170,4 +188,4 @@ _NAMES = """
     AssertionError AttributeError IndexError KeyError LookupError NotImplementedError OverflowError RuntimeError
     TypeError ValueError
 """
-FAMILIES: tuple[Family, ...] = (_before(python.FAMILY, _NAMES), _before(os.FAMILY, "OSError"))
+FAMILIES: tuple[Family, ...] = (_before(python.FAMILY, _NAMES), _before(os.FAMILY, "OSError FileNotFoundError"))

@@ -32,7 +32,18 @@ _ARROW_UNREADABLE = (
     "invalid UTF8", "invalid UTF-8",
 )  # fmt: skip
 _ARROW_SHAPE = ("chema", "incompatible types", "No match for FieldRef", "does not exist", "columns but", "Field named")
-_POLARS_UNREADABLE = ("could not parse", "parquet: ", "unable to parse", "invalid utf-8", "out of spec", "InvalidEOF")
+_POLARS_UNREADABLE = (
+    "could not parse",
+    "found more fields",
+    "Syntax at",
+    "parser error",
+    "appropriate format to parse",
+    "parquet: ",
+    "unable to parse",
+    "invalid utf-8",
+    "out of spec",
+    "InvalidEOF",
+)
 
 
 def _words(unreadable: tuple[str, ...], shape: tuple[str, ...]) -> Look:
@@ -58,7 +69,8 @@ def _cause(otherwise: Verdict) -> Look:
 
 def _file(exc: Any) -> Answer:
     """GDAL and HDF5 give one class to "no such file", to "not such a format" and to a failed remote read."""
-    known = by_errno(attr(exc, "errno"))
+    # GDAL numbers its own errors: only an OSError with its text has the system's number.
+    known = by_errno(attr(exc, "errno")) if attr(exc, "strerror") else None
     text = text_of(exc)
     if known or "No such file" in text or "does not exist" in text or "ermission denied" in text:
         return known or _BAD_FILE
@@ -128,7 +140,8 @@ _RULES: dict[str, Verdict | Look] = {
     **within("pyarrow", "FlightUnauthenticatedError FlightUnauthorizedError", _DENIED),
     **within("pyarrow", "FlightWriteSizeExceededError", _REFUSED),
     **within("polars", "ColumnNotFoundError SchemaError SchemaFieldNotFoundError DuplicateError", _MISMATCH),
-    **within("polars", "StructFieldNotFoundError SQLInterfaceError", _MISMATCH),
+    **within("polars", "StructFieldNotFoundError", _MISMATCH),
+    **within("polars", "SQLInterfaceError", _words(("parser error",), ("not found", "nable to find"))),
     **within("polars", "SQLSyntaxError NoDataError", _UNREADABLE),
     **within("polars", "PolarsError ComputeError InvalidOperationError", _words(_POLARS_UNREADABLE, ())),
     **within("polars", "ShapeError OutOfBoundsError StringCacheMismatchError RowsError", _REFUSED),
@@ -156,7 +169,7 @@ _RULES: dict[str, Verdict | Look] = {
     **within("pyxlsb python_calamine", "CalamineError XmlError ZipError PasswordError", _UNREADABLE),
     **within("python_calamine", "WorksheetNotFound", _MISMATCH),
     # maps
-    **within("shapely", "ShapelyError GEOSException TopologicalError DimensionError", _REFUSED),
+    **within("shapely", "ShapelyError GEOSException TopologicalError", _words(("ParseException",), ())),
     **within("shapely", "WKTReadingError WKBReadingError ReadingError", _UNREADABLE),
     **within("pyproj rasterio fiona pyogrio", "ProjError CRSError GeodError TransformError", _REFUSED),
     **within("pyproj", "DataDirError", _SETUP),

@@ -13,11 +13,16 @@ times in both ways, because some of these tests fail now and then, or hang, all 
 Exit code: 0 no difference; 1 at least one; 2 wrong use. `plain.json` and `recoverable.json` (every test, every run) and
 `differences.json` are left in `--out`.
 
-Two settings are given to the app in the second run, because the suite asserts what plain Celery does in the places
+Three settings are given to the app in the second run, because the suite asserts what plain Celery does in the places
 where our defaults differ on purpose; `--defaults` leaves them out:
 
-    recovery_policies = {"unknown": None}    an error that no rule knows fails at the first attempt, not at the third
-    recovery_on_dead_letter = "fail"         a failing chord member fails its chord, instead of holding it open
+    recovery_classifier = "as_before:UnknownIsFinal"
+        An error that no rule knows fails at the first attempt. By default it has a few, and each costs seconds.
+    recovery_policies = {"unknown": 4}
+        `self.retry()` gives up after Celery's 3 retries. By default the policy of the error decides how many there are,
+        where the task sets no `max_retries`.
+    recovery_on_dead_letter = "fail"
+        A failing chord member fails its chord. By default it is held open.
 """
 # ruff: noqa: T201 - a script: it prints
 
@@ -37,7 +42,11 @@ from suite import GROUPS, Mode, Outcome, Run, Suite, Wanted, prepare, run_all
 __all__ = ("main",)
 
 PLAIN = Mode(name="plain")
-SETTINGS = {"recovery_policies": {"unknown": None}, "recovery_on_dead_letter": "fail"}
+SETTINGS = {
+    "recovery_classifier": "as_before:UnknownIsFinal",
+    "recovery_policies": {"unknown": 4},
+    "recovery_on_dead_letter": "fail",
+}
 #: The test's assertions held. (`xpassed`: although a mark said that they might not; the mark is about other backends.)
 PASSED = frozenset({"passed", "xpassed"})
 #: pytest is content. Anything else is a failure of some kind.

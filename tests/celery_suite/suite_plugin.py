@@ -13,12 +13,12 @@
 from __future__ import annotations
 
 import json
+import pkgutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from kombu.utils.imports import symbol_by_name
 
 __all__ = ()
 
@@ -56,7 +56,7 @@ class _TaskClass:
     """Makes a class the `task_cls` of the suite's apps."""
 
     def __init__(self, config: pytest.Config) -> None:
-        self.task_cls: type = symbol_by_name(config.getoption("--task-class"))  # type: ignore[no-untyped-call]
+        self.task_cls: type = pkgutil.resolve_name(config.getoption("--task-class"))
         self.settings: dict[str, Any] = json.loads(config.getoption("--settings"))
 
     @pytest.fixture(scope="session")

@@ -51,6 +51,7 @@ FAMILIES: tuple[Family, ...] = (
     *plain.FAMILIES,  # first: what a library means by one of Python's own exceptions
     python.FAMILY,
     os.FAMILY,
+    ssh.FAMILY,
     network.FAMILY,
     http.FAMILY,
     curl.FAMILY,
@@ -70,7 +71,6 @@ FAMILIES: tuple[Family, ...] = (
     azure.FAMILY,
     grpc.FAMILY,
     mail.FAMILY,
-    ssh.FAMILY,
     ai.FAMILY,
     payments.FAMILY,
     tokens.FAMILY,

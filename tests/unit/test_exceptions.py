@@ -68,6 +68,13 @@ def test_survives_a_json_backend(cls):
     assert str(cls(*before.args)) == str(before)
 
 
+@pytest.mark.parametrize("cls", CONTROLS)
+def test_control_is_all_in_its_arguments(cls):
+    """What a task says to us survives a JSON backend whole: delay, reason, review."""
+    before = specimen(cls)
+    assert vars(cls(*before.args)) == vars(before)
+
+
 @pytest.mark.parametrize("cls", [cls for cls in CLASSES if "seconds" not in inspect.signature(cls).parameters])
 def test_docstring_is_the_default_message(cls):
     """Without a message the docstring is the message, so that the two cannot drift apart."""

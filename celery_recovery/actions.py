@@ -22,7 +22,7 @@ from kombu.serialization import registry
 from kombu.utils.encoding import safe_repr
 
 from celery_recovery.dead_letters.exchange import Publisher
-from celery_recovery.dead_letters.letter import Letter
+from celery_recovery.dead_letters.letter import Letter, clean_headers
 from celery_recovery.dead_letters.store import DeadLetterStore
 from celery_recovery.decision import Decision, History
 from celery_recovery.errors.model import ErrorInfo
@@ -34,8 +34,6 @@ logger = logging.getLogger("celery_recovery")
 
 #: The state of a held task in the result backend. Not one of Celery's ready states: whoever waits goes on waiting.
 QUARANTINED = "QUARANTINED"
-#: Headers that describe one delivery and must not travel on to the next message.
-_DELIVERY_HEADERS = re.compile(r"(x-(first-|last-)?death|x-(delivery|acquired)-count$|redelivered$|recovery$)")
 #: How Celery's native delayed delivery writes a routing key: 28 binary digits, then the original one.
 _DELAYED = re.compile(r"(?:[01]\.){28}(.*)", re.DOTALL)
 
@@ -69,16 +67,34 @@ class Origin:
         queue = key if not exchange else _queue_of(app, exchange, key)
         return cls(queue=queue or None, exchange=exchange, routing_key=key, priority=delivery.get("priority"))
 
+    def route(self) -> dict[str, Any]:
+        """Publishing options that lead back: to the queue and no other where it is known, else as it came."""
+        if self.queue:
+            return {"queue": self.queue, "exchange": "", "routing_key": self.queue}
+        return {"exchange": self.exchange, "routing_key": self.routing_key}
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form, for the `recovery` header."""
         return {field: getattr(self, field) for field in ("queue", "exchange", "routing_key", "priority")}
 
 
 def _queue_of(app: Celery, exchange: str, key: str) -> str | None:
-    for name, queue in app.amqp.queues.items():
-        if queue.exchange and (queue.exchange.name, queue.routing_key) == (exchange, key):
-            return str(name)
+    """The queue that brought it, as far as the bindings tell: of those that this worker consumes, or else of all."""
+    for queues in (app.amqp.queues.consume_from, app.amqp.queues):
+        for name, queue in queues.items():
+            if queue.exchange and queue.exchange.name == exchange and _binds(queue, key):
+                return str(name)
     return None
+
+
+def _binds(queue: Queue, key: str) -> bool:
+    """Whether the queue's binding lets the routing key through: topic patterns have `*` for a word, `#` for any."""
+    if queue.exchange.type == "fanout" or queue.routing_key == key:
+        return True
+    pattern = (
+        re.escape(queue.routing_key or "").replace(r"\*", r"[^.]+").replace(r"\#", ".*").replace(r"\..*", r"(\..*)?")
+    )
+    return queue.exchange.type == "topic" and re.fullmatch(pattern, key) is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,12 +173,13 @@ class Actions:
 
     def _next_attempt(self, failure: Failure, decision: Decision) -> Any:
         request, options = failure.request, dict(failure.options)
-        options.setdefault("queue", failure.origin.queue)
+        if not options.keys() & {"queue", "exchange", "routing_key"}:
+            options.update(failure.origin.route())
         if options.get("eta") is None:
             options["countdown"] = decision.delay
         retries = (request.retries or 0) + decision.uses_attempt
         header = self._header(failure, failure.history.then(decision))
-        headers = {**_clean(request.headers), **(options.pop("headers", None) or {}), "recovery": header}
+        headers = {**clean_headers(request.headers or {}), **(options.pop("headers", None) or {}), "recovery": header}
         signature = failure.task.signature_from_request(
             request, failure.call.args, failure.call.kwargs, retries=retries, headers=headers, **options
         )
@@ -202,7 +219,7 @@ class Actions:
         }
         if failure.origin.priority is not None:
             properties["priority"] = failure.origin.priority
-        return {**headers, **_clean(request.headers), "recovery": header}, properties, body
+        return {**headers, **clean_headers(request.headers or {}), "recovery": header}, properties, body
 
     def _publish_letter(self, failure: Failure, letter: Any) -> bool:
         try:
@@ -257,11 +274,6 @@ class Actions:
 
 
 _UNWRITABLE = (TypeError, ValueError, AttributeError, UnserialisableLetter)
-
-
-def _clean(headers: dict[str, Any] | None) -> dict[str, Any]:
-    """The user's own headers, without those that describe a delivery."""
-    return {key: value for key, value in (headers or {}).items() if not _DELIVERY_HEADERS.match(key)}
 
 
 def _readable(letter: Any) -> tuple[dict[str, Any], dict[str, Any], Any]:

@@ -67,19 +67,12 @@ class Publisher:
 
         Raises `PublishFailed` when the broker did not confirm it in time.
         """
-        target = self.app.amqp.queues[queue] if queue else None
-        options: dict[str, Any] = {
-            **properties,
-            "exchange": exchange,
-            "routing_key": routing_key,
-            "declare": [target] if target is not None else None,
-        }
-        if target is not None and target.exchange is not None and target.exchange.type == "direct":
-            options.update(exchange="", routing_key=target.name)
-        elif target is not None and target.exchange is not None:
-            options.update(exchange=target.exchange.name, routing_key=target.routing_key)
+        place: dict[str, Any] = {"exchange": exchange, "routing_key": routing_key}
+        if queue:  # through the default exchange: to this queue and no other
+            place = {"exchange": "", "routing_key": queue, "declare": [self.app.amqp.queues[queue]]}
 
         def send(producer: Producer) -> None:
+            _check_route(producer, place["exchange"], place["routing_key"])
             producer.publish(
                 body,
                 headers=dict(headers),
@@ -88,7 +81,7 @@ class Publisher:
                 delivery_mode=2,
                 retry=True,
                 retry_policy=_RECONNECT,
-                **options,
+                **{**properties, **place},
             )
 
         self._patiently(send, producer)
@@ -122,7 +115,11 @@ class Publisher:
         Raises `UnserialisableLetter` and `PublishFailed` like `publish_letter`.
         """
 
+        options = signature.options
+
         def send(producer: Producer, serializer: str) -> None:
+            if not options.get("queue"):
+                _check_route(producer, options.get("exchange") or "", options.get("routing_key") or "")
             signature.apply_async(producer=producer, serializer=serializer, retry=True, retry_policy=_RECONNECT)
 
         self._with_any_serializer(send, serializers)
@@ -173,3 +170,13 @@ def _transport_errors(app: Celery) -> tuple[type[Exception], ...]:
     """What this broker's client raises when a connection or a channel is lost."""
     connection = app.connection_for_write()
     return (*connection.connection_errors, *connection.channel_errors)
+
+
+def _check_route(producer: Producer, exchange: str, routing_key: str) -> None:
+    """Refuse what kombu's own exchanges (Redis) would drop in silence; real brokers have exchanges of their own.
+
+    Raises `PublishFailed`.
+    """
+    lookup = getattr(producer.channel, "_lookup", None)
+    if exchange and lookup is not None and not lookup(exchange, routing_key):
+        raise PublishFailed(f"no queue is bound to the exchange {exchange!r} for the routing key {routing_key!r}")

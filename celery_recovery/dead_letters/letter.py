@@ -18,6 +18,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
+import re
 import time
 import uuid
 from collections.abc import Mapping
@@ -29,7 +30,7 @@ from celery_recovery.dead_letters.state import FINISHED, LetterState
 from celery_recovery.errors.model import ErrorInfo, ErrorSeverity, ErrorType
 from celery_recovery.redact import Redactor
 
-__all__ = ("HEADER", "Letter", "Origin", "Outgoing")
+__all__ = ("HEADER", "Letter", "Origin", "Outgoing", "clean_headers")
 
 #: The header that is ours.
 HEADER = "recovery"
@@ -40,8 +41,11 @@ FOREIGN = "foreign"
 
 #: Message properties that mean something to the next consumer; all others belong to one delivery.
 _KEPT_PROPERTIES = ("correlation_id", "reply_to", "priority", "message_id", "app_id", "type")
-#: Headers that belong to one delivery, beside everything that begins with `x-`.
-_DELIVERY_HEADERS = frozenset({HEADER, "redelivered", "delivery_info", "delivery_tag"})
+#: Headers that belong to one delivery. A user's own may well begin with `x-`, so only the broker's are named.
+_DELIVERY_HEADERS = re.compile(
+    rf"(?:{HEADER}|redelivered|delivery_info|delivery_tag|x-(?:first-|last-)?death(?:-.*)?|x-(?:delivery|acquired)-count)",
+    re.IGNORECASE,
+)
 #: Bodies longer than this are not decoded to be shown or searched (bytes).
 _DECODE_LIMIT = 1_000_000
 
@@ -353,11 +357,7 @@ _REDACT = Redactor()
 
 def clean_headers(headers: Mapping[str, Any]) -> dict[str, Any]:
     """The headers that may travel on: none of one delivery's, none of a broker's (`x-death`, `x-delivery-count` …)."""
-    return {
-        str(key): value
-        for key, value in headers.items()
-        if key not in _DELIVERY_HEADERS and not str(key).lower().startswith("x-")
-    }
+    return {str(key): value for key, value in headers.items() if not _DELIVERY_HEADERS.fullmatch(str(key))}
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

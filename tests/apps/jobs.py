@@ -13,6 +13,7 @@ from typing import Any
 import redis
 from celery import Celery, Task, shared_task
 from celery.exceptions import Ignore, Reject
+from kombu import Exchange, Queue
 
 from celery_recovery import Discard, ErrorType, Quarantine, RecoverableTask, RetryIn, RetryPolicy, Snooze
 
@@ -33,8 +34,10 @@ app.conf.update(
     result_accept_content=["json", "pickle", "msgpack"],
     worker_hijack_root_logger=False,
     broker_connection_retry_on_startup=True,
-    **json.loads(os.environ.get("JOBS_CONF", "{}")),
 )
+if os.environ.get("JOBS_TOPIC"):
+    app.conf.task_queues = [Queue("celery"), Queue("shop.orders", Exchange("shop", type="topic"), "order.#")]
+app.conf.update(json.loads(os.environ.get("JOBS_CONF", "{}")))
 
 
 class Ledger:

@@ -1,0 +1,263 @@
+"""`RecoverableTask` without a worker: direct calls, eager mode, options, wiring."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from celery import Celery, Task, chain
+from celery.exceptions import MaxRetriesExceededError, Retry
+
+from celery_recovery import ConfigurationError, ErrorType, Quarantine, RecoverableTask, Recovery, RetryPolicy, Snooze
+from celery_recovery.recovery import merged_call
+
+
+@pytest.fixture
+def app() -> Celery:
+    """An app that runs its tasks at once."""
+    made = Celery("eager", broker="memory://", backend="cache+memory://", set_as_current=False)
+    made.conf.task_always_eager = True
+    return made
+
+
+def test_a_direct_call_is_a_plain_call(app: Celery) -> None:
+    """Called as a function, a task is its function, errors included."""
+
+    @app.task(shared=False, base=RecoverableTask)
+    def halve(n: int) -> float:
+        return 1 / n
+
+    assert halve(2) == 0.5
+    with pytest.raises(ZeroDivisionError):
+        halve(0)
+
+
+def test_eager_tasks_retry_without_waiting_and_then_fail(app: Celery) -> None:
+    """As in Celery's eager mode: retried at once, and the exception at the end is the result."""
+    runs: list[int] = []
+
+    @app.task(shared=False, base=RecoverableTask, bind=True, policies={"network": 3})
+    def call(self: Task) -> None:
+        runs.append(self.request.retries)
+        raise ConnectionResetError(104, "Connection reset by peer")
+
+    result = call.delay()
+    assert isinstance(result.result, ConnectionResetError)
+    assert runs == [0, 1, 2]
+
+
+def test_an_eager_task_recovers(app: Celery) -> None:
+    """What comes back at the second attempt is a success."""
+    runs: list[int] = []
+
+    @app.task(shared=False, base=RecoverableTask)
+    def call() -> str:
+        runs.append(1)
+        if len(runs) < 2:
+            raise TimeoutError
+        return "done"
+
+    assert call.delay().get() == "done"
+
+
+def test_nested_direct_calls_belong_to_the_outer_task(app: Celery) -> None:
+    """A task that calls another, or itself, as a function gets the exception, not a retry of the inner one."""
+    seen: list[str] = []
+
+    @app.task(shared=False, base=RecoverableTask, bind=True)
+    def inner(self: Task, fail: bool) -> str:
+        if fail:
+            raise self.retry(exc=TimeoutError("inner"))
+        return "fine"
+
+    @app.task(shared=False, base=RecoverableTask, bind=True, policy=1)
+    def outer(self: Task, depth: int) -> str:
+        if depth:
+            return str(self(depth - 1))
+        try:
+            inner(True)
+        except TimeoutError as exc:
+            seen.append(str(exc))
+        return str(inner(False))
+
+    assert outer.delay(1).get() == "fine"
+    assert seen == ["inner"]
+
+
+def test_self_retry_raises_what_celery_raises(app: Celery) -> None:
+    """`exc` at the end where it was given; MaxRetriesExceededError where it was not."""
+
+    @app.task(shared=False, base=RecoverableTask, bind=True)
+    def with_exc(self: Task) -> None:
+        raise self.retry(exc=KeyError("given"), max_retries=1, countdown=0)
+
+    @app.task(shared=False, base=RecoverableTask, bind=True)
+    def without(self: Task) -> None:
+        raise self.retry(max_retries=1, countdown=0)
+
+    assert isinstance(with_exc.delay().result, KeyError)
+    assert isinstance(without.delay().result, MaxRetriesExceededError)
+
+
+def test_a_limit_given_once_does_not_leak(app: Celery) -> None:
+    """In Celery `self.retry(max_retries=…)` changes the limit of other calls in the same process; here it does not."""
+    runs: list[str] = []
+
+    @app.task(shared=False, base=RecoverableTask, bind=True, policy=2)
+    def call(self: Task, name: str, limit: int | None) -> None:
+        runs.append(name)
+        raise self.retry(exc=TimeoutError(), countdown=0, max_retries=limit)
+
+    call.delay("wide", 6)
+    call.delay("narrow", None)
+    assert (runs.count("wide"), runs.count("narrow")) == (7, 2)
+
+
+def test_retry_with_throw_false_returns_the_retry(app: Celery) -> None:
+    """As in Celery; and an exception raised after it is not retried a second time."""
+    returned: list[Any] = []
+
+    @app.task(shared=False, base=RecoverableTask, bind=True)
+    def call(self: Task) -> None:
+        if self.request.retries == 0:
+            returned.append(self.retry(countdown=0, throw=False))
+            raise TimeoutError("after the fact")
+
+    result = call.delay()
+    assert isinstance(returned[0], Retry)
+    assert isinstance(result.result, TimeoutError)
+
+
+def test_steering_tasks_of_celery_are_left_alone() -> None:
+    """With our class as the app's task class, Celery's own chord and cleanup tasks behave as ever."""
+    app = Celery("all", broker="memory://", backend="cache+memory://", task_cls=RecoverableTask, set_as_current=False)
+    unlock = app.tasks["celery.chord_unlock"]
+    assert isinstance(unlock, RecoverableTask)
+    assert unlock._is_plain({})
+    assert not app.tasks["celery.starmap"]._is_plain({"task": {"task": "celery.starmap"}})
+
+
+def test_task_cls_by_path() -> None:
+    """`Celery(task_cls="celery_recovery:RecoverableTask")` is enough."""
+    app = Celery("path", broker="memory://", task_cls="celery_recovery:RecoverableTask", set_as_current=False)
+
+    @app.task(shared=False)
+    def fine() -> str:
+        return "fine"
+
+    assert isinstance(app.tasks[fine.name], RecoverableTask)
+
+
+def test_chains_in_eager_mode(app: Celery) -> None:
+    """Canvas works eagerly too."""
+
+    @app.task(shared=False, base=RecoverableTask)
+    def add(x: int, y: int) -> int:
+        return x + y
+
+    assert chain(add.s(1, 2), add.s(3)).apply().get() == 6
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"policies": {"netwrok": 3}}, "netwrok"),
+        ({"policy": {"max_attempts": 0}}, "max_attempts"),
+        ({"recovery_on_dead_letter": "maybe"}, "recovery_on_dead_letter"),
+        ({"policies": {"network": {"base_delay": -1}}}, "base_delay"),
+    ],
+)
+def test_a_policy_that_makes_no_sense_is_refused_when_the_task_is_bound(
+    app: Celery, options: dict[str, Any], message: str
+) -> None:
+    """Not at the first failure, and the task is named."""
+
+    @app.task(shared=False, base=RecoverableTask, name="shop.charge", **options)
+    def charge() -> None: ...
+
+    with pytest.raises(ConfigurationError, match=message) as refused:
+        app.finalize()
+    assert "shop.charge" in str(refused.value)
+
+
+def test_wiring_happens_once_and_reads_no_setting() -> None:
+    """Any number of tasks, one hook; the app may be configured later."""
+    app = Celery("late", set_as_current=False)
+    app.config_from_object("no.such.module.yet")
+    for n in range(3):
+        app.task(base=RecoverableTask, name=f"t{n}", shared=False)(lambda: None)
+    recovery = Recovery.of(app)
+    assert recovery is Recovery.of(app)
+    assert len([step for step in app.steps["worker"] if "Intake" in str(step)]) <= 1
+
+
+def test_unknown_settings_are_refused_with_the_nearest_name() -> None:
+    """A misspelt setting would otherwise be a default in disguise."""
+    app = Celery("misspelt", broker="memory://", set_as_current=False)
+    app.conf.update(recovery_publish_timout=3)
+    with pytest.raises(ConfigurationError, match="recovery_publish_timeout"):
+        assert Recovery.of(app).settings
+
+
+def test_settings_may_come_from_a_namespaced_object() -> None:
+    """`CELERY_RECOVERY_…` of a Django settings module works like any other Celery setting."""
+
+    class DjangoSettings:
+        CELERY_BROKER_URL = "redis://localhost/0"
+        CELERY_RECOVERY_PUBLISH_TIMEOUT = 7
+
+    app = Celery("django", set_as_current=False)
+    app.config_from_object(DjangoSettings, namespace="CELERY")
+    assert Recovery.of(app).settings.publish_timeout == 7
+
+
+def test_control_exceptions_are_understood_by_what_is_behind_them(app: Celery) -> None:
+    """`raise Quarantine(…) from exc` is filed under what `exc` was."""
+    recovery = Recovery.of(app)
+
+    @app.task(shared=False, base=RecoverableTask)
+    def call() -> None: ...
+
+    alone = recovery._classified(Quarantine("fraud"), call)
+    assert alone.error_type is ErrorType.BUSINESS_LOGIC
+    behind = Snooze(5)
+    behind.__cause__ = ConnectionRefusedError(111, "Connection refused")
+    assert recovery._classified(behind, call).error_type is ErrorType.NETWORK
+
+
+@pytest.mark.parametrize(
+    ("old", "given", "merged"),
+    [
+        (((1, 2), {"c": 3}), (None, None), ((1, 2), {"c": 3})),
+        (((1, 2), {"c": 3}), ((9,), None), ((9,), {"c": 3})),
+        (((), {"a": 1, "b": 2}), ((9,), None), ((9,), {"b": 2})),
+        (((1, 2), {}), (None, {"b": 7}), ((1, 7), {})),
+        (((1,), {"b": 2}), (None, {"b": 7}), ((1,), {"b": 7})),
+        (((1, 2), {"c": 3}), ((), {}), ((), {})),
+    ],
+)
+def test_arguments_of_a_retry_are_merged_as_in_celery(old: Any, given: Any, merged: Any) -> None:
+    """Those given win; of the old ones, what does not conflict stays."""
+
+    def run(a: Any, b: Any = None, c: Any = None) -> None: ...
+
+    class Request:
+        args, kwargs = old
+
+    call = merged_call(run, Request(), *given)
+    assert (tuple(call.args), call.kwargs) == merged
+
+
+def test_a_policy_object_and_its_short_forms_agree(app: Celery) -> None:
+    """`policy=3` is three attempts, whatever the error."""
+
+    @app.task(shared=False, base=RecoverableTask, policy=RetryPolicy(max_attempts=3))
+    def long_form() -> None: ...
+
+    @app.task(shared=False, base=RecoverableTask, policy=3)
+    def short_form() -> None: ...
+
+    recovery = Recovery.of(app)
+    info = recovery.classifier.classify(TimeoutError())
+    attempts = {recovery.policies_of(task).for_error(None, info).retry.max_attempts for task in (long_form, short_form)}
+    assert attempts == {3}

@@ -254,10 +254,6 @@ class History:
         attempts = (*self.attempts[:-1], *(replace(last, delay=decision.delay) for last in self.attempts[-1:]))
         return replace(self, attempts=attempts, retries=self.retries + 1, last_delay=decision.delay)
 
-    def replayed(self) -> History:
-        """As a replay starts: a new life with all its attempts, and the old one remembered."""
-        return replace(self, retries=0, deferrals=0, first_failure=None, last_delay=None, replays=self.replays + 1)
-
     def _snoozed(self) -> History:
         """A snooze is no failure: what `after` noted of it is taken back."""
         noted = any(attempt.at == self.first_failure for attempt in self.attempts[-1:])

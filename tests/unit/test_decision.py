@@ -336,7 +336,7 @@ def failed(history: History, at: float = NOW, **fields: Any) -> History:
 
 
 def test_a_life():
-    """Fail, retry, snooze, fail, retry, end, replay: what the header says at each step."""
+    """Fail, retry, snooze, fail, retry, end: what the header says at each step."""
     retry, snooze, end = decided(), decided(asked=Asked.by(Snooze(5))), decided(retries=9)
     first = failed(History(), at=NOW).then(retry)
     assert (first.retries, first.last_delay, first.first_failure) == (1, 10, NOW)
@@ -348,9 +348,6 @@ def test_a_life():
     assert [attempt.n for attempt in second.attempts] == [1, 2]
     ended = failed(second, at=NOW + 35).then(end)
     assert (ended.retries, ended.attempts[-1].delay) == (2, None)
-    replayed = ended.replayed()
-    assert (replayed.retries, replayed.deferrals, replayed.replays) == (0, 0, 1)
-    assert (replayed.first_failure, replayed.last_delay, replayed.attempts) == (None, None, ended.attempts)
 
 
 def test_snooze_before_any_failure():

@@ -223,7 +223,7 @@ def _as_texts(value: Any) -> Iterable[str]:
         return ()
     if isinstance(value, bool):
         return (str(value).lower(),)
-    if isinstance(value, float):
+    if isinstance(value, (int, float)):
         return (f"{value:.6f}".rstrip("0").rstrip("."),)
     if isinstance(value, Mapping):
         return tuple(f"{key}={item}" for key, item in value.items())

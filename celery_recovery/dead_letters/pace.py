@@ -23,19 +23,20 @@ class Pace:
         self._interval = 1 / rate if rate else 0.0
         self._clock = clock
         self._sleep = sleep
-        self._due: float | None = None
+        self._due = 0.0
+        self._begun = False
 
     def wait(self) -> None:
         """Return when the next event is due. It stays due until it is `done`."""
         if not self._interval:
             return
         now = self._clock()
-        if self._due is None or now - self._due > CATCH_UP:
+        if not self._begun or now - self._due > CATCH_UP:
             self._due = now
         if self._due > now:
             self._sleep(self._due - now)
 
     def done(self) -> None:
         """The event has happened; the next is due one interval after this one was."""
-        if self._due is not None:
-            self._due += self._interval
+        self._begun = True
+        self._due += self._interval

@@ -170,7 +170,14 @@ class DeadLetterQueue:
             self.store,
             self.publisher,
             operation,
-            Terms(states=states, rate=rate, to_queue=to_queue, max_replays=None if force else max_replays, lease=lease),
+            Terms(
+                states=states,
+                rate=rate,
+                to_queue=to_queue,
+                default_queue=self.app.conf.task_default_queue,
+                max_replays=None if force else max_replays,
+                lease=lease,
+            ),
             warn=ChordWatch(self.app),
             progress=progress,
         )

@@ -115,6 +115,8 @@ class Terms:
     rate: float | None = None
     #: Another queue than the one they came from.
     to_queue: str | None = None
+    #: Where letters go whose origin is not known.
+    default_queue: str = "celery"
     #: Letters with that many replays behind them are left alone; None: none are.
     max_replays: int | None = MAX_REPLAYS
     #: Seconds that a claim keeps others away.
@@ -225,7 +227,7 @@ class Replay:
             waiting.popleft()
             return
         self._pace.wait()
-        message = letter.message(to_queue=self.terms.to_queue)
+        message = letter.message(to_queue=self._queue_for(letter))
         try:
             self.publisher.publish(**message._asdict())
         except PublishFailed as exc:
@@ -242,6 +244,11 @@ class Replay:
             if warning:
                 self._warnings[warning] += 1
         waiting.popleft()
+
+    def _queue_for(self, letter: Letter) -> str | None:
+        """Another queue than its own: asked for, or because it has none. A message without address would be lost."""
+        has_origin = letter.origin.queue or letter.origin.exchange or letter.origin.routing_key
+        return self.terms.to_queue or (None if has_origin else self.terms.default_queue)
 
     def _mark_if_due(self, total: int) -> None:
         if len(self._unmarked) >= BATCH or time.monotonic() - self._marked_at >= MARK_EVERY:

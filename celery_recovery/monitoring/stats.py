@@ -263,9 +263,10 @@ def _write_on(monitor: weakref.ref[SuccessRateMonitor]) -> None:
     """The thread: flush every interval, as long as the monitor is in use."""
     while (alive := monitor()) is not None:
         interval = alive.interval
-        alive.flush()
-        del alive
+        del alive  # while it sleeps, the monitor may go
         time.sleep(interval)
+        if (alive := monitor()) is not None:
+            alive.flush()
 
 
 def _flush_all() -> None:

@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
-from celery_recovery.errors.anatomy import Trail, chain_of, trail_of
+from celery_recovery.errors.anatomy import Trail, chain_of, nearest, trail_of
 from celery_recovery.errors.fingerprint import fingerprint
 from celery_recovery.errors.judgement import SEVERITY, UNKNOWN, Case, Ruling, UserRule, verdict_of
 from celery_recovery.errors.model import ErrorInfo, ErrorSeverity, ErrorType
@@ -133,11 +133,10 @@ class ErrorClassifier:
         chain: tuple[str, ...],
         trail: Trail,
     ) -> str:
-        places = trail.places
-        if source is not exc:
-            message, chain = text_of(source), chain_of(source, self._table)
-            places = (*places, *trail_of(source).places)
-        return fingerprint(task, chain, code, message, places)
+        if source is exc:
+            return fingerprint(task, chain, code, message, nearest(trail))
+        chain = chain_of(source, self._table)
+        return fingerprint(task, chain, code, text_of(source), nearest(trail, trail_of(source)))
 
 
 def _only(classes: tuple[type[BaseException], ...], look: Callable[[Any], Any]) -> Rule:
@@ -188,7 +187,7 @@ def _unreadable(exc: Any, error: BaseException, timestamp: float) -> ErrorInfo:
         exception=name,
         message=f"<unreadable: {qualified_name(type(error))}>",
         timestamp=timestamp,
-        fingerprint=fingerprint("", (name,), "", "", ()),
+        fingerprint=fingerprint("", (name,), "", "", []),
         class_chain=(name,),
     )
 

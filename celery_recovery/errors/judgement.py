@@ -24,8 +24,8 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from celery_recovery.errors.model import ErrorSeverity, ErrorType
-from celery_recovery.errors.reading import attr, cause_of, text_of
-from celery_recovery.errors.rules.names import by_message, by_name
+from celery_recovery.errors.reading import attr, cause_of, has_attributes, text_of
+from celery_recovery.errors.rules.names import by_message
 from celery_recovery.errors.rules.protocols import wait_of, wishes
 from celery_recovery.errors.rules.rule import Answer, Look, Through, Verdict
 from celery_recovery.errors.rules.table import Plan, Step, Table
@@ -144,6 +144,8 @@ class Case:
         found = self._by_members(exc, plan)
         if plan.builtin:
             return found or self._by_class(exc, plan)
+        if not (plan.shaped or has_attributes(exc)):
+            return found or self._by_class(exc, plan)
         found = found or self._by_steps(self._table.protocols, exc) or self._by_class(exc, plan)
         return _as_wished(exc, found)
 
@@ -166,22 +168,16 @@ class Case:
         cause = self._by_cause(exc) if base is None else None
         if cause is not None and cause.certain:
             return cause
-        named = self._by_name(exc, plan.names)
-        if named or cause or base:
-            return named or cause or (base and base._replace(certain=False))
+        if plan.named is not None:
+            return Ruling(plan.named, f"name.{plan.named.rule}", exc, certain=False)
+        if cause or base:
+            return cause or (base and base._replace(certain=False))
         said = by_message(text_of(exc))
         return Ruling(said, f"message.{said.rule}", exc, certain=False) if said else None
 
     def _by_cause(self, exc: BaseException) -> Ruling | None:
         cause = cause_of(exc)
         return self.judge(cause) if cause is not None else None
-
-    def _by_name(self, exc: BaseException, names: Iterable[str]) -> Ruling | None:
-        for name in names:
-            verdict = by_name(name)
-            if verdict is not None:
-                return Ruling(verdict, f"name.{verdict.rule}", exc, certain=False)
-        return None
 
     def _with_wait(self, ruling: Ruling) -> Ruling:
         verdict = ruling.verdict
@@ -200,7 +196,8 @@ def _as_wished(exc: BaseException, found: Ruling | None) -> Ruling | None:
     if retryable is None:
         retryable = True if found is None or not found.certain else found.verdict.retryable
     if found is None:
-        return Ruling(Verdict(ErrorType.SYSTEM, retryable, retry_after=wish.retry_after), "protocol.flags", exc)
+        error_type = ErrorType.SYSTEM if retryable else ErrorType.UNKNOWN
+        return Ruling(Verdict(error_type, retryable, retry_after=wish.retry_after), "protocol.flags", exc)
     wait = wish.retry_after if wish.retry_after is not None else found.verdict.retry_after
     verdict = replace(found.verdict, retryable=retryable, retry_after=wait if retryable else None)
     return found._replace(verdict=verdict, certain=True)

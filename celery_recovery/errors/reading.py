@@ -10,7 +10,7 @@ from __future__ import annotations
 import reprlib
 from typing import Any
 
-__all__ = ("MESSAGE_LIMIT", "args_of", "attr", "cause_of", "clean", "mro_of", "number", "qualified_name", "text_of")
+__all__ = ("MESSAGE_LIMIT", "args_of", "attr", "cause_of", "clean", "has_attributes", "mro_of", "number", "qualified_name", "text_of")
 
 #: Characters of an exception's text that are kept.
 MESSAGE_LIMIT = 2000
@@ -55,6 +55,14 @@ def args_of(exc: BaseException) -> tuple[Any, ...]:
     """`exc.args` as the interpreter holds them."""
     args: tuple[Any, ...] = _args(exc)
     return args
+
+
+def has_attributes(exc: BaseException) -> bool:
+    """Was anything put on the instance itself?"""
+    try:
+        return bool(object.__getattribute__(exc, "__dict__"))
+    except BaseException:
+        return True
 
 
 def mro_of(cls: type) -> tuple[type, ...]:

@@ -6,8 +6,10 @@ from typing import Any
 
 from celery_recovery.errors.model import ErrorSeverity, ErrorType
 from celery_recovery.errors.reading import args_of, attr, number, text_of
-from celery_recovery.errors.rules.http import by_response, by_status_in_text
+from celery_recovery.errors.rules.http import by_response
+from celery_recovery.errors.rules.network import by_tls_text
 from celery_recovery.errors.rules.rule import Answer, Family, each, permanent, transient
+from celery_recovery.errors.rules.status import by_status_text
 
 __all__ = ("FAMILY",)
 
@@ -37,7 +39,11 @@ def _by_number(code: int | None, text: str) -> Answer:
         return transient(_N)
     name = f"CURLE {code}"
     if code in _CURL_HTTP:
-        return by_status_in_text(text) or permanent(_N, name)
+        return by_status_text(text) or permanent(_N, name)
+    if code == 35 and (verdict := by_tls_text(text)) is not None:
+        return verdict
+    if code == 1 and "HTTP/0.9" in text:  # no HTTP at all came back
+        return transient(_N, name)
     if code in _CURL_MEMORY:
         return transient(ErrorType.MEMORY, name)
     if code in _CURL_DISK:

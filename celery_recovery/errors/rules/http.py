@@ -13,9 +13,9 @@ from celery_recovery.errors.model import ErrorSeverity, ErrorType
 from celery_recovery.errors.reading import args_of, attr, cause_of, number, text_of
 from celery_recovery.errors.rules.network import NETWORK_FAULT, by_tls_text
 from celery_recovery.errors.rules.rule import Answer, Family, Through, Verdict, each, permanent, transient
-from celery_recovery.errors.rules.status import by_status
+from celery_recovery.errors.rules.status import by_status, by_status_text
 
-__all__ = ("FAMILY", "by_own_status", "by_response", "by_status_in_text", "by_tunnel_text", "first_inner", "through_inner")
+__all__ = ("FAMILY", "by_own_status", "by_response", "by_tunnel_text", "first_inner", "through_inner")
 
 _N, _S, _V, _P, _U = (
     ErrorType.NETWORK,
@@ -30,7 +30,6 @@ _BAD_REQUEST = permanent(_V)
 _UNREADABLE = permanent(_P)
 _MISUSE = permanent(_U)
 _REDIRECTS = permanent(_N, "redirects")
-_STATUS_IN_TEXT = re.compile(r"\b([345]\d\d)\b")
 
 
 def by_response(exc: Any) -> Answer:
@@ -47,13 +46,7 @@ def by_response(exc: Any) -> Answer:
 
 
 def _answered(exc: Any) -> Answer:
-    return by_response(exc) or by_status_in_text(text_of(exc)) or Through(cause_of(exc), transient(_N, "HTTP"))
-
-
-def by_status_in_text(text: str) -> Verdict | None:
-    """By the first three-digit status in a message such as `too many 503 error responses`."""
-    found = _STATUS_IN_TEXT.search(text[:500])
-    return by_status(found[1]) if found else None
+    return by_response(exc) or by_status_text(text_of(exc)) or Through(cause_of(exc), transient(_N, "HTTP"))
 
 
 def by_own_status(*names: str) -> Any:
@@ -113,10 +106,7 @@ def _retries(exc: Any) -> Answer:
     text = text_of(exc)
     if "too many redirects" in text.lower():
         return _REDIRECTS
-    found = re.search(r"too many (\d{3}) error responses", text)
-    if found:
-        return by_status(found[1])
-    return Through(first_inner(exc), _LOST)
+    return by_status_text(text) if "error responses" in text else Through(first_inner(exc), _LOST)
 
 
 def _urllib(exc: Any) -> Answer:
@@ -156,6 +146,10 @@ def _content_type(exc: Any) -> Answer:
 
 
 def _aiohttp_answer(exc: Any) -> Answer:
+    """An answer that is not HTTP is raised as a made-up 400, with the parser's own error as cause."""
+    cause = cause_of(exc)
+    if cause is not None:
+        return Through(cause, _LOST)
     return by_status(attr(exc, "status"), attr(exc, "headers")) or _LOST
 
 

@@ -10,7 +10,7 @@ import re
 
 from celery_recovery.errors.model import ErrorSeverity, ErrorType
 from celery_recovery.errors.rules.rule import Verdict, permanent, transient
-from celery_recovery.errors.rules.status import by_status
+from celery_recovery.errors.rules.status import by_status_text
 
 __all__ = ("by_message", "by_name")
 
@@ -21,16 +21,16 @@ _NAMES: tuple[tuple[str, Verdict, str], ...] = (
     (
         "permanent",
         permanent(_T.BUSINESS_LOGIC),
-        r"non[_-]?retr|not[_-]?retr|unretr|permanent|unrecoverable|irrecoverable|poison",
+        r"non[_-]?retr|not[_-]?retr|unretr|permanent|unrecoverable|irrecoverable|poison|fatal",
     ),
     (
         "rate_limit",
         transient(_T.NETWORK, "rate limit"),
-        r"rate_?limit|throttl|too_?many_?(?:requests|calls|connections|clients)|slow_?down|back_?off|flood",
+        r"rate_?limit|throttl|too_?many_?(?:requests|calls|connections|clients)|slow_?down|back_?off|back_?pressure|flood|(?:connection|concurrency)_?limit",
     ),
     ("lock", transient(_T.SYSTEM), r"deadlock|lock_?(?:timeout|error|exception|held|not_?acquired)|not_?locked\b|already_?"
                                    r"(?:locked|running|in_?progress)|(?<!b)(?<!un)locked|concurren|stale_?(?:data|object|"
-                                   r"version)|optimistic|serialization_?(?:failure|conflict)|race_?condition|contention"),
+                                   r"version)|optimistic|serialization_?(?:failure|conflict)|race_?condition|contention|not_?(?:the_?)?leader|leader_?(?:election|changed|lost)|replica_?lag|stale_?read|failover"),
     ("timeout", transient(_T.NETWORK, "timeout"), r"time_?d?_?out|timelimit|deadline"),
     ("circuit", transient(_T.SYSTEM, "circuit open"), r"circuit|breaker_?open|bulkhead"),
     ("memory", transient(_T.MEMORY), r"out_?of_?memory|memory(?:_?limit|_?error|exhausted)|\boom"),
@@ -39,16 +39,16 @@ _NAMES: tuple[tuple[str, Verdict, str], ...] = (
         "access",
         permanent(_T.BUSINESS_LOGIC, severity=_HIGH),
         r"unauthor|unauthent|authenticat|authoriz|forbidden|(?:permission|access)_?(?:denied|error)|not_?permitted|"
-        r"credential|(?:invalid|expired|bad|missing)_?(?:token|api_?key|signature|password)|login_?(?:failed|error)|\bauth",
+        r"credential|(?:invalid|expired|bad|missing)_?(?:token|api_?key|signature|password)|login_?(?:failed|error)|\bo?auth",
     ),
     ("certificate", permanent(_T.NETWORK, severity=_HIGH), r"certificate|ssl_?verif|untrusted"),
     (
         "business",
         permanent(_T.BUSINESS_LOGIC),
-        r"insufficient|out_?of_?stock|sold_?out|not_?enough|declin|reject|overdraw|overdraft|fraud|ineligib|not_?eligible|"
+        r"insufficient|out_?of_?stock|sold_?out|not_?enough|declin|(?<!connection)(?<!connection_)reject|overdraw|overdraft|fraud|ineligib|not_?eligible|"
         r"duplicate|already|expired|suspended|cancell?ed|(?:order|account|card|product|item|seat|stock|customer|user|"
-        r"invoice|coupon)_?(?:\w*_)?(?:closed|blocked|inactive|disabled|frozen|unavailable|locked)|business|domain|"
-        r"_?rule|policy|violation|limit_?(?:exceeded|reached)|quota|credit_?limit|balance|not_?allowed|conflict|"
+        r"invoice|coupon)_?(?:\w*_)?(?:closed|blocked|inactive|disabled|frozen|unavailable|locked)|business|domain_?(?:error|exception|rule)|"
+        r"rule_?(?:error|viol|fail|broken)|policy|violation|limit_?(?:exceeded|reached)|quota|credit_?limit|(?<!load)(?<!load_)balance|not_?allowed|conflict|"
         r"refund|chargeback|payment_?required|prohibited",
     ),
     (
@@ -59,7 +59,7 @@ _NAMES: tuple[tuple[str, Verdict, str], ...] = (
         r"(?:bad_?)?gateway|(?:internal_?)?server_?(?:error|busy|down|fault)|over_?load|over_?capacity|(?<![a-z])busy|busy_?(?:"
         r"error|exception)|upstream|outage|temporar|transient|retr(?:y|i)able|try_?again|retry_?later|please_?retry|"
         r"recoverable|broken_?pipe|socket|transport|dns|host_?(?:down|lookup)|maintenance|broker_?(?:error|down)|no_?route|"
-        r"service_?(?:error|down|exception)|not_?ready|(?:remote|api|http|backend)_?(?:down|fail)|interrupted",
+        r"service_?(?:error|down|exception)|not_?ready|(?:remote|api|http|backend)_?fail|(?:[a-z]_?)down(?:_?error|_?exception|time)?\Z|interrupted",
     ),
     (
         "schema",
@@ -73,7 +73,7 @@ _NAMES: tuple[tuple[str, Verdict, str], ...] = (
         permanent(_T.PARSING),
         r"pars(?:e|ing|er)|decod|deseriali|unmarshal|unpack|malform|corrupt|syntax|(?:bad|invalid|wrong|unknown)_?"
         r"(?:json|xml|csv|yaml|format|file_?format|encoding|payload_?format)|format_?(?:error|exception)|encod|seriali[sz]|"
-        r"unreadable|truncated|lexer|tokeniz",
+        r"unreadable|truncated|lexer|tokeniz|checksum|crc_?(?:error|mismatch)",
     ),
     ("missing", permanent(_T.BUSINESS_LOGIC), r"not_?found|does_?not_?exist|no_?such|unknown_?(?:user|order|customer|account|"
                                               r"id|product|tenant|entity)|not_?exist|gone\b|no_?result"),
@@ -83,7 +83,7 @@ _NAMES: tuple[tuple[str, Verdict, str], ...] = (
         "validation",
         permanent(_T.VALIDATION),
         r"validat|invalid|illegal|bad_?(?:request|input|value|data|argument|param)|constraint|out_?of_?(?:range|bounds)|"
-        r"unsupported|unprocessable|required|missing|too_?(?:long|large|big|short|small|many)|wrong_?(?:type|value)|"
+        r"unsupported|unprocessable|required|missing|too_?(?:long|large|big|short|small|many)|wrong_?(?:type|value)|(?:input|data|integrity)_?error|empty_?(?:file|input|payload|data|result)|"
         r"unacceptable|unexpected_?(?:value|input)|mismatch",
     ),
     ("resource", transient(_T.SYSTEM), r"exhausted|pool_?(?:timeout|empty|full)|worker_?(?:lost|died|crash)|shutting_?down|"
@@ -130,11 +130,6 @@ _MESSAGES: tuple[tuple[str, Verdict, str], ...] = (
     ("file", permanent(_T.FILESYSTEM), r"no such file|is a directory|not a directory|read-only file system|file exists"),
 )  # fmt: skip
 _BY_MESSAGE = _compile(_MESSAGES)
-_HTTP_TEXT = re.compile(
-    r"\b(?:https?[ _/](?:1\.[01] |2 |error |status |code )*|status(?:[ _]code)?[ :=]*|response code[ :=]*|error code[ :=]*|"
-    r"returned |got )([45]\d\d)\b|\A\W*([45]\d\d)\b[ :]+(?:[A-Z]|\w+ (?:server|client) error)",
-    re.IGNORECASE,
-)
 
 
 def by_name(name: str) -> Verdict | None:
@@ -145,7 +140,4 @@ def by_name(name: str) -> Verdict | None:
 def by_message(text: str) -> Verdict | None:
     """The verdict on the text of an exception whose class says nothing; only its first 500 characters are read."""
     head = text[:500]
-    status = _HTTP_TEXT.search(head)
-    if status:
-        return by_status(status[1] or status[2])
-    return next((verdict for pattern, verdict in _BY_MESSAGE if pattern.search(head)), None)
+    return by_status_text(head) or next((verdict for pattern, verdict in _BY_MESSAGE if pattern.search(head)), None)

@@ -6,9 +6,10 @@ import signal
 from typing import Any
 
 from celery_recovery.errors.model import ErrorSeverity, ErrorType
-from celery_recovery.errors.reading import args_of, attr, cause_of, number
+from celery_recovery.errors.reading import attr, cause_of, number
 from celery_recovery.errors.retry_after import seconds
 from celery_recovery.errors.rules.rule import Answer, Family, Through, Verdict, each, permanent, transient
+from celery_recovery.errors.rules.status import by_status
 
 __all__ = ("FAMILY",)
 
@@ -35,7 +36,7 @@ def _exit_status(code: int | None) -> Verdict:
     if code < 0 or code in (128 + signal.SIGKILL, 128 + signal.SIGTERM):
         number_ = -code if code < 0 else code - 128
         crash = number_ in (signal.SIGSEGV, signal.SIGABRT, signal.SIGILL, signal.SIGFPE, signal.SIGBUS)
-        return Verdict(_S, not crash, f"signal {number_}", rule="processes.exit.signal", severity=_HIGH)
+        return Verdict(_S, not crash, f"signal {number_}", rule="exit.signal", severity=_HIGH)
     # 126, 127: POSIX sh 2.8.2. 75: sysexits.h, EX_TEMPFAIL.
     return Verdict(_S, code == 75, f"exit {code}")
 
@@ -49,7 +50,7 @@ def _called_process(exc: Any) -> Answer:
 
 
 def _last_attempt(exc: Any) -> Answer:
-    """tenacity and retrying: the last attempt failed with an exception, or its result was not accepted."""
+    """Retry libraries: the last attempt failed with an exception, or its result was not accepted."""
     attempt = attr(exc, "last_attempt")
     inner = attr(attempt, "_exception")
     value = attr(attempt, "value")
@@ -102,19 +103,17 @@ def _rate_limited(exc: Any) -> Answer:
     return transient(_S, "rate limit", retry_after=wait)
 
 
-def _pebble_expired(exc: Any) -> Answer:
-    return _exit_status(number(attr(exc, "exitcode")))
+def _unpickleable(exc: Any) -> Answer:
+    """Celery sends the names of a class that cannot be pickled: judge what bears them."""
+    module, name = attr(exc, "exc_module"), attr(exc, "exc_cls_name")
+    if not (isinstance(module, str) and isinstance(name, str)):
+        return None
+    double = type(name, (Exception,), {"__module__": module, "__qualname__": name})
+    return Through(double(*(attr(exc, "exc_args") or ())), permanent(_S))
 
 
 def _kombu_http(exc: Any) -> Answer:
-    from celery_recovery.errors.rules.status import by_status
-
     return by_status(attr(exc, "code")) or _LOST
-
-
-def _queue_or_key(exc: Any) -> Answer:
-    del exc
-    return permanent(_S, severity=_HIGH)
 
 
 FAMILY = Family(
@@ -156,8 +155,9 @@ FAMILY = Family(
         "multiprocessing.context.AuthenticationError": permanent(_S, severity=_HIGH),
         "multiprocessing.context.ProcessError": permanent(_S),
         **each("multiprocessing.pool", "MaybeEncodingError", permanent(_P)),
-        **each("pebble.common.types", "ProcessExpired", _pebble_expired),
-        "pebble.common.ProcessExpired": _pebble_expired,
+        **each("pebble.common.types", "ProcessExpired", transient(_S, severity=_HIGH)),
+        "pebble.*.ProcessExpired": transient(_S, severity=_HIGH),
+        **each("pebble.*", "ChannelError", _PASSING),
         **each("joblib.externals.loky.process_executor", "TerminatedWorkerError BrokenProcessPool", _PASSING),
         # Event loops
         "asyncio.exceptions.CancelledError": _PASSING,
@@ -168,12 +168,10 @@ FAMILY = Family(
         "asyncio.exceptions.BrokenBarrierError": _PASSING,
         "asyncio.exceptions.SendfileNotAvailableError": permanent(_S),
         **each("asyncio.queues", "QueueFull QueueEmpty QueueShutDown", _PASSING),
-        **each("anyio", "BrokenResourceError EndOfStream IncompleteRead ClosedResourceError ConnectionFailed", _broker_trouble),
+        "anyio.*.ConnectionFailed": _broker_trouble,
         **each("anyio.*", "BrokenResourceError EndOfStream IncompleteRead ClosedResourceError", _LOST),
         **each("anyio.*", "WouldBlock BusyResourceError BrokenWorkerProcess BrokenWorkerInterpreter", _PASSING),
-        **each("anyio", "WouldBlock BusyResourceError BrokenWorkerProcess", _PASSING),
-        **each("anyio.*", "DelimiterNotFound", permanent(_P)),
-        "anyio.DelimiterNotFound": permanent(_P),
+        "anyio.*.DelimiterNotFound": permanent(_P),
         **each("trio", "BrokenResourceError EndOfChannel ClosedResourceError", _LOST),
         **each("trio", "TooSlowError", transient(_N, "ETIMEDOUT")),
         **each("trio", "WouldBlock BusyResourceError Cancelled", _PASSING),
@@ -220,7 +218,7 @@ FAMILY = Family(
         "celery.exceptions.Retry": _celery_retry,
         **each("celery.exceptions", "Ignore Reject", permanent(_S)),
         "celery.exceptions.TaskRevokedError": permanent(_S),
-        **each("celery.exceptions", "NotRegistered QueueNotFound", _queue_or_key),
+        **each("celery.exceptions", "NotRegistered QueueNotFound", permanent(_S, severity=_HIGH)),
         **each("celery.exceptions", "ImproperlyConfigured SecurityError AlreadyRegistered", permanent(_S, severity=_HIGH)),
         "celery.exceptions.InvalidTaskError": permanent(_V),
         "celery.exceptions.IncompleteStream": _PASSING,
@@ -228,6 +226,7 @@ FAMILY = Family(
         "celery.exceptions.ChordError": lambda exc: Through(cause_of(exc), permanent(_S)),
         **each("celery.exceptions", "BackendError BackendGetMetaError BackendStoreError", _PASSING),
         **each("celery.exceptions", "WorkerShutdown WorkerTerminate", _PASSING),
+        "celery.utils.serialization.UnpickleableExceptionWrapper": _unpickleable,
         "celery.platforms.LockFailed": transient(_S, "locked"),
         "celery.beat.SchedulingError": lambda exc: Through(cause_of(exc), _PASSING),
         "kombu.exceptions.KombuError": permanent(_S),

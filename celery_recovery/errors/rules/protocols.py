@@ -6,11 +6,13 @@ Flags such as `retryable` are no rule of their own: they correct whatever else i
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from celery_recovery.errors.model import ErrorType
 from celery_recovery.errors.reading import attr, number
 from celery_recovery.errors.retry_after import from_headers, seconds
+from celery_recovery.errors.rules.names import by_name
 from celery_recovery.errors.rules.os import by_errno
 from celery_recovery.errors.rules.rule import Answer, Family, Verdict
 from celery_recovery.errors.rules.status import by_status
@@ -97,6 +99,21 @@ def _errno(exc: Any) -> Answer:
     return by_errno(attr(exc, "errno")) if isinstance(attr(exc, "strerror"), str) else None
 
 
+_CODE_NAMES = ("code", "error_code", "error_type", "err_code", "errorCode", "reason_code", "kind")
+
+
+def _code(exc: Any) -> Answer:
+    """A code in words, such as `RATE_LIMITED`, read as a name would be."""
+    for name in _CODE_NAMES:
+        value = attr(exc, name)
+        value = attr(value, "name", value)  # enums
+        if isinstance(value, str) and 3 <= len(value) <= 60:
+            found = by_grpc_name(value) or by_name(value)
+            if found is not None:
+                return replace(found, code=value, rule=f"code.{found.rule}")
+    return None
+
+
 class Wishes(NamedTuple):
     """What an exception says of itself; None where it says nothing."""
 
@@ -145,5 +162,5 @@ def _flag(exc: Any, name: str) -> bool | None:
 
 FAMILY = Family(
     name="protocol",
-    protocols=(("response", _response), ("status", _status), ("grpc", _grpc), ("errno", _errno)),
+    protocols=(("response", _response), ("status", _status), ("grpc", _grpc), ("errno", _errno), ("code", _code)),
 )

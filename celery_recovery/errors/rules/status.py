@@ -5,6 +5,7 @@ Used by every family whose faults carry an HTTP status; `by_status` is the one t
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from celery_recovery.errors.model import ErrorSeverity, ErrorType
@@ -12,7 +13,7 @@ from celery_recovery.errors.reading import number
 from celery_recovery.errors.retry_after import from_headers
 from celery_recovery.errors.rules.rule import Verdict
 
-__all__ = ("by_status",)
+__all__ = ("by_status", "by_status_text")
 
 _N, _B, _V = ErrorType.NETWORK, ErrorType.BUSINESS_LOGIC, ErrorType.VALIDATION
 _HIGH = ErrorSeverity.HIGH
@@ -91,3 +92,18 @@ def by_status(status: Any, headers: Any = None, *, now: float | None = None, **m
     if more.get("retry_after") is None:
         more["retry_after"] = wait
     return Verdict(error_type, retryable or more["retry_after"] is not None, f"HTTP {code}", **more)
+
+
+# "HTTP 503", "status code: 503", "Tunnel connection failed: 407 …", "too many 503 error responses", "503 Server Error: …"
+_IN_TEXT = re.compile(
+    r"\b(?:https?[ _/](?:1\.[01] |2 |error |status |code )*|status(?:[ _]code)?[ :=]*|response code[ :=]*|"
+    r"returned (?:error: ?)?|error code[ :=]*|tunnel connection failed:\s*|too many |got )([45]\d\d)\b"
+    r"|\A\W*([45]\d\d)\b[ :]+(?:[A-Z][a-z]|\w+ (?:server|client) error)",
+    re.IGNORECASE,
+)
+
+
+def by_status_text(text: str) -> Verdict | None:
+    """The verdict on a message that tells a status in words; only its first 500 characters are read."""
+    found = _IN_TEXT.search(text[:500])
+    return by_status(found[1] or found[2]) if found else None

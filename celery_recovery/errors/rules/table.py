@@ -11,7 +11,11 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from celery_recovery.errors.reading import mro_of, qualified_name
+from celery_recovery.errors.rules.names import by_name
 from celery_recovery.errors.rules.rule import Family, Look, Verdict
+
+_namespace = type.__dict__["__dict__"].__get__
+_ANSWERS_FOR_ANY = frozenset({"__getattr__", "__getattribute__", "__slots__"})
 
 __all__ = ("Plan", "Step", "Table")
 
@@ -38,8 +42,10 @@ class Plan(NamedTuple):
     specific: tuple[Step, ...]
     #: Rules of Python's own classes that it derives from.
     base: tuple[Step, ...]
-    #: Bare names of the classes on the way to Python's own, for what a name suggests.
-    names: tuple[str, ...]
+    #: What the class's name, or else that of a class it derives from, suggests.
+    named: Verdict | None
+    #: Do its classes give it attributes of its own, or ways to answer for any?
+    shaped: bool
     #: Is it an exception group (of Python's, the backport's, or trio's)?
     group: bool
 
@@ -73,22 +79,29 @@ class Table:
     def _make(self, cls: type) -> Plan:
         specific: list[Step] = []
         base: list[Step] = []
-        names: list[str] = []
-        group = False
+        named: Verdict | None = None
+        shaped = group = False
         for ancestor in mro_of(cls):
             full = qualified_name(ancestor)
             builtin = full.startswith("builtins.")
             step = self._find(full)
             if step is not None:
                 (base if builtin else specific).append(step)
+            name = full.rpartition(".")[2]
+            group = group or name in _GROUPS
             if not builtin:
-                names.append(full.rpartition(".")[2])
-            group = group or full.rpartition(".")[2] in _GROUPS
+                named = named or by_name(name)
+                shaped = shaped or _shapes(ancestor)
         full = qualified_name(cls)
-        return Plan(full, full.startswith("builtins."), tuple(specific), tuple(base), tuple(names), group)
+        return Plan(full, full.startswith("builtins."), tuple(specific), tuple(base), named, shaped, group)
 
     def _find(self, full: str) -> Step | None:
         step = self._steps.get(full)
         if step is None and "." in full:
             step = self._steps.get(f"{full.partition('.')[0]}.*.{full.rpartition('.')[2]}")
         return step
+
+
+def _shapes(cls: type) -> bool:
+    """Does the class hold anything but methods with Python's own names?"""
+    return any(name in _ANSWERS_FOR_ANY or not name.startswith("__") for name in _namespace(cls) if isinstance(name, str))

@@ -29,7 +29,7 @@ _status = by_own_status("status_code", "code", "status")
 
 
 def _with_wait(exc: Any) -> Answer:
-    """werkzeug and Django REST framework say in an attribute of their own when to come back."""
+    """Werkzeug and Django REST framework say in an attribute of their own when to come back."""
     wait = seconds(attr(exc, "retry_after"))
     if wait is None:
         wait = seconds(attr(exc, "wait"))
@@ -41,7 +41,7 @@ def _with_wait(exc: Any) -> Answer:
 
 
 def _text_status(exc: Any) -> Answer:
-    """falcon gives `status` as `503 Service Unavailable`, its number as `status_code`; bottle `status_code`."""
+    """Falcon gives `status` as `503 Service Unavailable`, its number as `status_code`; bottle `status_code`."""
     return _status(exc) or by_status(str(attr(exc, "status"))[:3], attr(exc, "headers"))
 
 

@@ -11,13 +11,14 @@ from typing import Any
 
 from celery_recovery.errors.model import ErrorSeverity, ErrorType
 from celery_recovery.errors.reading import number
+from celery_recovery.errors.retry_after import from_headers
 from celery_recovery.errors.rules.rule import Answer, Family, Look, Through, Verdict, each, permanent, transient
 from celery_recovery.errors.rules.status import by_status
 
 __all__ = ("FAMILY",)
 
 _N, _S, _V = ErrorType.NETWORK, ErrorType.SYSTEM, ErrorType.VALIDATION
-_C, _B, _P, _M = ErrorType.SCHEMA, ErrorType.BUSINESS_LOGIC, ErrorType.PARSING, ErrorType.MEMORY
+_P = ErrorType.PARSING
 
 _LOST = transient(_N, rule="connection")
 _TIMED_OUT = transient(_N, rule="timeout")
@@ -31,7 +32,7 @@ _TYPES: dict[str, tuple[ErrorType, bool]] = {
     "version_conflict_engine_exception": (_S, True),  # optimistic concurrency: read again and repeat
     "es_rejected_execution_exception": (_N, True),
     "rejected_execution_exception": (_N, True),
-    "circuit_breaking_exception": (_M, True),
+    "circuit_breaking_exception": (_N, True),  # the server protects its memory
     "cluster_block_exception": (_S, True),  # read-only while the disk is over its flood stage, or no master
     "process_cluster_event_timeout_exception": (_N, True),
     "master_not_discovered_exception": (_N, True),
@@ -57,7 +58,9 @@ def _answered(status: Any, body: Any, headers: Any = None) -> Verdict | None:
     kind = _type_of(body) or (body if isinstance(body, str) else None)
     found = _TYPES.get(kind) if kind is not None else None
     if found is not None and kind is not None:
-        return Verdict(*found, f"HTTP {status}", rule=f"type.{kind}", context={"status": status, "type": kind})
+        wait = from_headers(headers) if headers is not None and found[1] else None
+        context = {"status": number(status), "type": kind}
+        return Verdict(*found, f"HTTP {status}", rule=f"type.{kind}", retry_after=wait, context=context)
     if number(status) == 409:
         return transient(_S, "HTTP 409", rule="conflict", context={"status": 409})
     return by_status(status, headers)

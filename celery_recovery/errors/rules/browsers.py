@@ -51,6 +51,8 @@ _WORDS: tuple[tuple[str, Verdict], ...] = (
     ("only supports Chrome version", _NO_BROWSER),
     ("Cannot navigate to invalid URL", _REFUSED),
     ("strict mode violation", _CHANGED),
+    ("not attached", _SHIFTING),
+    ("not created", _NO_BROWSER),
     ("Unexpected token", _REFUSED),
 )
 

@@ -1,4 +1,4 @@
-"""File trees behind an interface: shutil, PyFilesystem, fsspec, Git, key-value files, package databases.
+"""File trees behind an interface: shutil, PyFilesystem, fsspec, Git, package databases.
 
 What the operating system says stands first: an errno decides before the class that carries it.
 """
@@ -63,6 +63,7 @@ _GIT: tuple[tuple[str, Verdict], ...] = (
     ("rejected", _CONFLICT),
     ("non-fast-forward", _CONFLICT),
     ("corrupt", _UNREADABLE),
+    ("not found", _REFUSED),
 )
 
 
@@ -144,15 +145,6 @@ _RULES: dict[str, Verdict | Look] = {
     **within("dulwich", "BundleURIError UnsupportedVersion UnsupportedExtension SymrefLoop FilterError", _REFUSED),
     **within("dulwich", "MergeConflict RebaseConflict DivergedBranches WorkingTreeModifiedError", _CONFLICT),
     **within("hglib", "CommandError ServerError", _git),
-    # key-value files
-    **within("lmdb", "Error CorruptedError InvalidError VersionMismatchError", _BAD_FILE),
-    **within("lmdb", "LockError ReadersFullError BadRslotError TlsFullError", _LOCKED),
-    **within("lmdb", "MapFullError DbsFullError TxnFullError DiskError", _FULL_DISK),
-    **within("lmdb", "NotFoundError KeyExistsError BadValsizeError BadTxnError", _REFUSED),
-    **within("lmdb", "MemoryError", transient(ErrorType.MEMORY, severity=_HIGH)),
-    **within("plyvel", "Error IOError", _BAD_FILE),
-    **within("plyvel", "CorruptionError", _UNREADABLE),
-    **within("diskcache", "Timeout", _LOCKED),
     # package databases
     **within("apt apt_pkg", "LockFailedException CacheClosedException FetchCancelledException", _LOCKED),
     **within("apt apt_pkg", "FetchFailedException", _LOST),

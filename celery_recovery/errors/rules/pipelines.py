@@ -116,6 +116,8 @@ _RULES: dict[str, Verdict | Look] = {
     **within("py4j", "Py4JNetworkError", _LOST),
     **within("py4j", "Py4JError Py4JAuthenticationError", _BUSY),
     # Airflow
+    # Its class attribute `status_code` (500) is for the API server and says nothing about the task.
+    **within("airflow", "AirflowException AirflowRuntimeError", _inside(otherwise=transient(ErrorType.UNKNOWN))),
     **within("airflow", "AirflowFailException AirflowSkipException DagRunTriggerException TaskDeferred", _STOPPED),
     **within("airflow", "AirflowTaskTimeout AirflowSensorTimeout TaskDeferralTimeout", _BUSY),
     **within("airflow", "AirflowRescheduleException AirflowTaskTerminated DeadlockImminentError", _BUSY),

@@ -188,6 +188,7 @@ _RULES: dict[str, Verdict | Look] = {
     **within("gql", "TransportQueryError", _REFUSED),
     **within("gql", "TransportProtocolError TransportInvalidUrl", _UNREADABLE),
     **within("connexion", "ProblemException MissingSecurityOperation", _problem),
+    **within("connexion", "NonConformingResponse", _MISMATCH),
     **within("connexion", "ConnexionException ResolverError MissingMiddleware", _SETUP),
     # identifiers, money, addresses
     **within("stdnum validators validate_email", "ValidationError ValidationFailure", _REFUSED),

@@ -20,7 +20,7 @@ def raised_in(module: str, statement: str, **names: Any) -> BaseException:
     """Run `statement` in a module of that name and give back what it raises."""
     try:
         exec(statement, {"__name__": module, **names})
-    except Exception as exc:
+    except Exception as exc:  # noqa: BLE001 - whatever the library raises
         return exc
     raise AssertionError("nothing was raised")
 
@@ -81,7 +81,7 @@ def _encrypted() -> bytes:
 
 
 def test_remote_file_is_looked_through() -> None:
-    """fsspec over HTTP says FileNotFoundError for every failed request; the cause knows better."""
+    """Over HTTP fsspec says FileNotFoundError for every failed request; the cause knows better."""
     statement = "raise FileNotFoundError('http://host/x') from cause"
     refused = raised_in("fsspec.implementations.http", statement, cause=ConnectionRefusedError(111, "refused"))
     assert (classify(refused).error_type, classify(refused).is_retryable) == (ErrorType.NETWORK, True)
@@ -108,7 +108,7 @@ def test_a_library_that_calls_back_is_not_blamed() -> None:
     ],
 )
 def test_without_a_traceback_the_class_speaks(exc: BaseException, rule: str) -> None:
-    """An exception from another process has lost its frames; the rules of the plain classes stand, under their names."""
+    """An exception from another process has no frames; the rules of the plain classes stand, by their names."""
     assert classify(exc).rule == rule
 
 

@@ -67,19 +67,8 @@ class Search:
 
     def get_many(self, ids: Sequence[str]) -> list[Letter | None]:
         """Letters by id, in the order asked, in one round trip; None for the unknown."""
-        if not ids:
-            return []
-        with reachable(self._client):
-            pipe = self._client.pipeline(transaction=False)
-            for letter_id in ids:
-                pipe.hgetall(self._keys.letter(letter_id))
-                pipe.hgetall(self._keys.message(letter_id))
-            replies: list[Any] = pipe.execute()
-        pairs = zip(replies[::2], replies[1::2], strict=True)
-        return [
-            read_letter(letter_id, fields, message) if fields and message else None
-            for letter_id, (fields, message) in zip(ids, pairs, strict=True)
-        ]
+        rows = self._scripts("letter_read", ids)
+        return [read_letter(letter_id, row) if row else None for letter_id, row in zip(ids, rows, strict=True)]
 
     def find(self, where: Filter, *, cursor: str | None = None, limit: int = 50) -> Page:
         """One page of letters, newest death first. `cursor` is the last page's."""

@@ -219,8 +219,4 @@ def _claim(reply: list[Any]) -> Claim:
     letter_id, status = reply[0].decode(), reply[1].decode()
     if status != "claimed":
         return Claim(letter_id, status, detail=reply[2].decode() if len(reply) > 2 else "")
-    return Claim(letter_id, status, read_letter(letter_id, _hash(reply[2]), _hash(reply[3])))
-
-
-def _hash(flat: list[bytes]) -> dict[bytes, bytes]:
-    return dict(zip(flat[::2], flat[1::2], strict=True))
+    return Claim(letter_id, status, read_letter(letter_id, reply[2]))

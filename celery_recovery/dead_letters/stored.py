@@ -6,7 +6,7 @@ The two are apart because Redis keeps a hash of short values in a tenth of the m
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 from kombu.utils.json import dumps as dump_tagged
@@ -24,7 +24,7 @@ Fields = dict[str, Any]
 def letter_fields(letter: Letter) -> Fields:
     """The letter hash of a death, without `state`."""
     replay = {name: letter.replay[name] for name in ("token", "copy", "operation") if letter.replay.get(name)}
-    return {
+    fields = {
         "task": letter.task,
         "error_type": letter.error.error_type.value,
         "fingerprint": letter.error.fingerprint,
@@ -40,6 +40,7 @@ def letter_fields(letter: Letter) -> Fields:
         **replay,
         **({"number": letter.replays} if replay else {}),
     }
+    return {name: _encodable(value) for name, value in fields.items()}
 
 
 def message_fields(letter: Letter) -> Fields:
@@ -66,18 +67,19 @@ def message_fields(letter: Letter) -> Fields:
     }
 
 
-def read_letter(letter_id: str, fields: Mapping[bytes, bytes], message: Mapping[bytes, bytes]) -> Letter:
-    """Both hashes, as Redis gives them, back to a letter."""
-    text = {name.decode(): value.decode("utf-8", "replace") for name, value in fields.items()}
-    about = _load(message[b"about"])
+def read_letter(letter_id: str, row: Sequence[bytes]) -> Letter:
+    """Both hashes, as `letter_read.lua` gives them, back to a letter."""
+    fields, body, content_type, content_encoding, headers, properties, told = row
+    text: dict[str, str] = json.loads(fields.decode("utf-8", "replace"))
+    about = _load(told)
     return Letter(
         id=letter_id,
         task=text["task"],
-        body=message[b"body"],
-        content_type=message[b"content_type"].decode(),
-        content_encoding=message[b"content_encoding"].decode(),
-        headers=_load(message[b"headers"]),
-        properties=_load(message[b"properties"]),
+        body=body,
+        content_type=content_type.decode(),
+        content_encoding=content_encoding.decode(),
+        headers=_load(headers),
+        properties=_load(properties),
         origin=Origin(**about["origin"]),
         error=ErrorInfo.from_dict(about["error"]),
         reason=text["reason"],
@@ -106,6 +108,11 @@ def read_letter(letter_id: str, fields: Mapping[bytes, bytes], message: Mapping[
         by=text.get("by", ""),
         note=text.get("note", ""),
     )
+
+
+def _encodable(value: Any) -> Any:
+    """Half of a surrogate pair, as broken clients send, cannot be written as UTF-8."""
+    return value.encode("utf-8", "replace") if isinstance(value, str) else value
 
 
 def _dump(value: Any) -> str:

@@ -187,7 +187,9 @@ class TestReplay:
     def test_broker_away(self, queue):
         """A broker that takes nothing ends the replay early; no letter is left claimed."""
         ids = fill(queue, 5)
-        queue.publisher = _Refusing(queue.publisher, {ids[2]: PublishFailed("away")})
+        away = PublishFailed("away")
+        away.__cause__ = ConnectionError("refused")
+        queue.publisher = _Refusing(queue.publisher, {ids[2]: away})
         result = queue.replay(Filter())
         assert (result.published, list(result.failed)) == (2, [ids[2]])
         assert "away" in result.stopped
@@ -196,9 +198,9 @@ class TestReplay:
     def test_one_bad_letter(self, queue):
         """A letter that alone cannot be published is reported, and the others go on."""
         ids = fill(queue, 5)
-        queue.publisher = _Refusing(queue.publisher, {ids[2]: ValueError("no such exchange")})
+        queue.publisher = _Refusing(queue.publisher, {ids[2]: PublishFailed("no such exchange")})
         result = queue.replay(Filter())
-        assert (result.published, result.failed) == (4, {ids[2]: "ValueError: no such exchange"})
+        assert (result.published, result.failed) == (4, {ids[2]: "PublishFailed: no such exchange"})
         assert result.stopped == ""
         assert queue.failed.count() == 1
 

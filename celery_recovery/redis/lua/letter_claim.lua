@@ -10,13 +10,13 @@
   ARGV[5…] ids of letters
 
   Returns  one list per id: id, status, detail …
-           'claimed', letter hash, message hash   (flat lists of field and value)
-           'unknown'                              there is no such letter
-           'leased', seconds                      another operation has it for so long
-           'exhausted', replays                   it has been replayed often enough
-           'passed', state                        it is in a state that was not asked for
+           'claimed', row        the letter hash as JSON, then the fields of the message hash (see letter_read)
+           'unknown'             there is no such letter
+           'leased', seconds     another operation has it for so long
+           'exhausted', replays  it has been replayed often enough
+           'passed', state       it is in a state that was not asked for
 ]]
--- include now read enter move
+-- include now read enter move row
 
 local operation, lease, most = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local from = {}
@@ -47,7 +47,7 @@ local function claim(id)
   redis.call('HSET', letter_key(id), 'operation', operation, 'number', number, 'token', id .. ':' .. number,
     'copy', '', 'outcome', '', 'lease', string.format('%.6f', tonumber(at) + lease))
   move(id, letter, 'retry', at)
-  return {id, 'claimed', redis.call('HGETALL', letter_key(id)), redis.call('HGETALL', message_key(id))}
+  return {id, 'claimed', row(id)}
 end
 
 local replies = {}

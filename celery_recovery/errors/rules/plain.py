@@ -32,6 +32,7 @@ _NO_FILE = (
     "No such file",
     "failed to load external entity",
     "cannot open resource",
+    "non-existent",
     "could not be found",
     "does not exist",
 )
@@ -79,6 +80,11 @@ _STORE: _Answers = {"OSError": _remote_file}
 _CHECKER: _Answers = dict.fromkeys(("TypeError", "ValueError", "LookupError"), _REFUSED)
 _WRITER: _Answers = dict.fromkeys(("TypeError", "ValueError", "KeyError", "AttributeError"), _MISMATCH)
 
+
+def _each(modules: str, answers: _Answers) -> dict[str, _Answers]:
+    return dict.fromkeys(modules.split(), answers)
+
+
 # Module of the innermost frame, or a package above it -> built-in class -> answer.
 _ORIGINS: dict[str, _Answers] = {
     "fastavro._write": _WRITER,
@@ -91,7 +97,6 @@ _ORIGINS: dict[str, _Answers] = {
     "fsspec.implementations.http": {"OSError": _remote_file, "FileNotFoundError": _remote_file},
     "pandas.io.json": {"ValueError": _UNREADABLE},
     "pandas.io.excel": {"ValueError": _UNREADABLE},
-    "numpy.lib": {"ValueError": _UNREADABLE, "OSError": _file},
     "imageio": {"ValueError": _UNREADABLE, "OSError": _file},
     "smart_open": {"NotImplementedError": _REFUSED, "OSError": _remote_file},
     "xarray": {"OSError": _file},
@@ -99,14 +104,15 @@ _ORIGINS: dict[str, _Answers] = {
     "ctypes": {"OSError": _MISSING_PART},
     "cffi": {"OSError": _MISSING_PART},
     "pdfkit": {"OSError": _MISSING_PART},
-    **dict.fromkeys(
+    **_each(
         "bz2 lzma gzip _compression compression msgpack cbor2 bson fastavro avro icalendar dateutil thrift toml "
-        "pickle joblib.numpy_pickle pydicom olefile hl7 rarfile py7zr pyasn1 asn1crypto".split(),
+        "pickle joblib.numpy_pickle pydicom olefile hl7 rarfile py7zr pyasn1 asn1crypto",
         _DECODER,
     ),
-    **dict.fromkeys("PIL lxml h5py pyarrow numpy pandas moviepy scipy reportlab tifffile openpyxl".split(), _READER),
-    **dict.fromkeys("s3fs gcsfs adlfs fsspec".split(), _STORE),
-    **dict.fromkeys("attr moneyed pycountry".split(), _CHECKER),
+    **_each("PIL lxml h5py pyarrow numpy pandas moviepy scipy reportlab tifffile openpyxl", _READER),
+    **_each("numpy.lib._npyio_impl numpy.lib.npyio numpy.lib._format_impl numpy.lib.format", _DECODER),
+    **_each("s3fs gcsfs adlfs fsspec", _STORE),
+    **_each("attr moneyed pycountry", _CHECKER),
 }
 # Raised by extensions without a frame of their own: words of CPython's sources and of lz4's.
 _WORDS: dict[str, tuple[tuple[str, Verdict], ...]] = {

@@ -64,7 +64,7 @@ def test_gdal_io_error(text: str, expected: ErrorType, retryable: bool) -> None:
 
 
 def test_gdal_numbers_are_not_the_systems() -> None:
-    """fiona sets `errno` to GDAL's CPLE_OpenFailed (4), which is EINTR in the system's numbering."""
+    """DriverError of fiona sets `errno` to GDAL's CPLE_OpenFailed (4), which is EINTR in the system's numbering."""
     error = lookalike("fiona.errors.DriverError", ValueError, errno=4)("Failed to open dataset (flags=68): g.shp")
     info = classify(error)
     assert (info.error_type, info.is_retryable) == (PARSING, False)

@@ -1,4 +1,4 @@
-"""Data that cannot be read is a parsing fault, for good; what cannot be written or does not fit is told apart from it."""
+"""Data that cannot be read is a parsing fault, for good; what cannot be written or does not fit is another."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ UNREADABLE: dict[str, Callable[[], Any]] = {
     "ini": lambda: configparser.ConfigParser().read_string("a = 1"),
     "email": lambda: email.message_from_string("a\n\n", policy=email.policy.strict),
     "cookie": lambda: http.cookies.Morsel().set("a b", "", ""),
-    "unicode": lambda: b"\xff".decode(),
+    "unicode": b"\xff".decode,
 }
 
 

@@ -31,7 +31,7 @@ _CONFIGURATION = permanent(_S, severity=_HIGH)
 
 
 def _kubernetes(exc: Any) -> Answer:
-    """ApiException: 409 is mostly a write against an older version ("please apply your changes to the latest version")."""
+    """ApiException: 409 is mostly a write against an older version ("apply your changes to the latest version")."""
     status = number(attr(exc, "status"))
     if status == 0 or status is None:
         return _DOWN
@@ -58,9 +58,11 @@ def _docker(exc: Any) -> Answer:
 
 
 def _docker_base(exc: Any) -> Answer:
-    """Plain DockerException: "Error while fetching server API version", around the connection's own fault."""
-    inner = exc.__cause__ or exc.__context__
-    return Through(inner, _DOWN if "Error while fetching server API version" in str(exc) else _CONFIGURATION)
+    """Plain DockerException, mostly "Error while fetching server API version": the daemon's socket is not there (yet)."""
+    text = str(exc)
+    if "PermissionError" in text:
+        return _NOT_ALLOWED
+    return _DOWN if "Error while fetching server API version" in text else Through(exc.__cause__, _CONFIGURATION)
 
 
 def _container(exc: Any) -> Verdict:

@@ -156,8 +156,8 @@ _COUCH: dict[str, Verdict | Look] = {
 def _neo4j(exc: Any) -> Answer:
     """By the status code `Neo.<Classification>.<Category>.<Title>`; the class when there is none."""
     code = getattr(exc, "code", None)
-    if not isinstance(code, str) or not code.startswith("Neo."):
-        return _NEO_CLASSES.get(type(exc).__name__)
+    if not isinstance(code, str) or not code.startswith("Neo.") or code == _NEO_UNKNOWN:
+        return _NEO_CLASSES.get(type(exc).__name__, _BUG)
     parts = code.split(".")
     classification, category, title = (*parts[1:4], "", "", "")[:3]
     error_type, retryable = _neo_code(classification, category, title)
@@ -181,6 +181,7 @@ def _neo_code(classification: str, category: str, title: str) -> tuple[ErrorType
     return _NEO_CATEGORIES.get(title) or _NEO_CATEGORIES.get(category) or (_V, False)
 
 
+_NEO_UNKNOWN = "Neo.DatabaseError.General.UnknownError"  # also what an exception made by hand says
 _NEO_CATEGORIES: dict[str, tuple[ErrorType, bool]] = {
     "Security": (_N, False),
     "Statement": (_V, False),

@@ -45,16 +45,17 @@ _PASSING = ("lock", "read_only", "busy", "connection", "starting")
 
 def by_database(exc: Any, otherwise: Verdict | None = None) -> Verdict | None:
     """The verdict on a database's exception, whatever the driver; `otherwise` without code and known words."""
-    found = _by_attributes(exc) or _by_arguments(exc)
-    if found is not None:
+    # A number first: MySQL's SQLSTATE for it is often only "general error" or "syntax error or access violation".
+    numbered = bool(exc.args) and type(exc.args[0]) is int
+    found = (numbered and _by_arguments(exc)) or _by_attributes(exc) or _by_arguments(exc)
+    if found:
         return found
-    found = by_text(text_of(exc))
-    if found is None or otherwise is None:
-        return found or otherwise
+    said = by_text(text_of(exc))
+    if said is None or otherwise is None:
+        return said or otherwise
     # What the class says for sure is not overruled by a word in the text (a constraint may be named "connection_key").
-    if otherwise.error_type is _V and found.retryable:
-        return otherwise
-    return found
+    sure = otherwise.error_type is _V or (otherwise.error_type is _C and said.error_type is _N)
+    return otherwise if sure and said.retryable else said
 
 
 def by_class_name(exc: Any) -> Verdict | None:
@@ -173,7 +174,8 @@ _DRIVERS = (
     "MySQLdb _mysql_exceptions mariadb pymysql cymysql asyncmy aiomysql mysql psycopg2 psycopg2cffi psycopg psycopg_c "
     "psycopg_binary pg8000 pgdb pg asyncpg oracledb cx_Oracle pyodbc aioodbc turbodbc pymssql _mssql pytds ibm_db "
     "ibm_db_dbi firebirdsql fdb firebird redshift_connector pymonetdb crate ctds adodbapi sqlanydb jaydebeapi pyexasol "
-    "libsql aiopg nzpy phoenixdb"
+    "libsql aiopg nzpy phoenixdb trino prestodb impala vertica_python hazelcast pyathena pydruid pinotdb singlestoredb "
+    "teradatasql taos taosrest aurora_data_api intersystems_iris iris dolphindb pyrqlite oursql informixdb mysqlx"
 )
 
 
@@ -195,6 +197,7 @@ _CLASSES: dict[str, Verdict | Look] = {
     **_psycopg2(),
     **{key: look for package in _DRIVERS.split() for key, look in _driver(f"{package}.*").items()},
     **{f"{package}.*.InterfaceError": _interface for package in _DRIVERS.split()},
+    **{f"{package}.*.MySQLError": by_database for package in ("pymysql", "MySQLdb", "asyncmy", "cymysql")},
     # SQLite: Python before 3.12 calls a value that cannot be bound an InterfaceError.
     **_driver("sqlite3"),
     "sqlite3.InterfaceError": _looking(permanent(_V, rule="class.InterfaceError")),

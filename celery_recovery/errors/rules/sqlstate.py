@@ -96,12 +96,11 @@ _CODES: dict[str, tuple[ErrorType, bool]] = {
     "01000": (_S, False),  # ODBC driver manager: the driver cannot be loaded
     "01S00": (_S, False),  # ODBC: invalid connection string
     "08P01": (_N, False),  # client and server do not speak the same protocol
-    "0A000": (_C, False),
-    "22P04": (_V, False),
+    "21S01": (_C, False),  # values do not match the columns in number
+    "21S02": (_C, False),
     "25006": (_S, True),  # read only: a standby, or a primary on its way down; a new connection finds the new one
     "25P03": (_S, True),  # ended because it was idle inside a transaction
     "25P04": (_S, True),  # transaction timeout
-    "28000": (_N, False),
     "40002": (_V, False),  # integrity constraint violated at commit
     "42501": (_N, False),  # insufficient privilege
     "53200": (_M, True),  # out of memory

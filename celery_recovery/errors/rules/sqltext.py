@@ -86,6 +86,7 @@ _MARKERS: tuple[tuple[str, Verdict], ...] = (
     ("unsupported frontend protocol", _MISUSE),
     ("invalid connection option", _MISUSE),
     ("invalid dsn", _MISUSE),
+    ("connection info string", _MISUSE),
     ("invalid port number", _MISUSE),
     # Passing: locks and conflicts.
     ("is locked", _LOCK),
@@ -116,7 +117,6 @@ _MARKERS: tuple[tuple[str, Verdict], ...] = (
     ("pool exhausted", _BUSY),
     ("couldn't get a connection", _BUSY),
     ("statement timeout", _BUSY),
-    ("lock timeout", _BUSY),
     ("canceling statement", _BUSY),
     ("query_wait_timeout", _BUSY),
     ("maximum statement execution time", _BUSY),
@@ -157,7 +157,7 @@ _MARKERS: tuple[tuple[str, Verdict], ...] = (
     ("server has closed", _LOST),
 )
 
-_FIRST = 1000  # characters that are read: the statement and its parameters may follow
+_FIRST = 600  # characters that are read: the statement and its parameters may follow
 
 
 def text_of(exc: Any) -> str:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
+from itertools import chain
 from types import TracebackType
-from typing import NamedTuple
 
 from celery_recovery.errors.fingerprint import LIBRARY_NEAREST, NEAREST, is_decorator, is_library, place_name
 from celery_recovery.errors.model import Frame
 from celery_recovery.errors.reading import cause_of, clean
 from celery_recovery.errors.rules.table import Table
 
-__all__ = ("CHAIN_LIMIT", "INNER_FRAMES", "OUTER_FRAMES", "Trail", "chain_of", "nearest", "trail_of")
+__all__ = ("CHAIN_LIMIT", "INNER_FRAMES", "OUTER_FRAMES", "Steps", "chain_of", "frames_of", "nearest", "steps_of")
 
 #: Exceptions named in `ErrorInfo.class_chain`.
 CHAIN_LIMIT = 20
@@ -22,11 +22,7 @@ _NAME = 300
 _traceback = BaseException.__dict__["__traceback__"].__get__
 
 
-class Trail(NamedTuple):
-    """A traceback: as it is kept, and the steps it was read from (same length and order)."""
-
-    frames: tuple[Frame, ...]
-    steps: tuple[TracebackType, ...]
+Steps = tuple[TracebackType, ...]
 
 
 def chain_of(exc: BaseException, table: Table) -> tuple[str, ...]:
@@ -34,14 +30,14 @@ def chain_of(exc: BaseException, table: Table) -> tuple[str, ...]:
     cause = cause_of(exc)
     if cause is None:
         return (table.plan(type(exc)).name,)
-    chain = [exc]
-    while cause is not None and len(chain) < CHAIN_LIMIT and not any(cause is seen for seen in chain):
-        chain.append(cause)
+    links = [exc]
+    while cause is not None and len(links) < CHAIN_LIMIT and not any(cause is seen for seen in links):
+        links.append(cause)
         cause = cause_of(cause)
-    return tuple([table.plan(type(link)).name for link in chain])
+    return tuple([table.plan(type(link)).name for link in links])
 
 
-def trail_of(exc: BaseException) -> Trail:
+def steps_of(exc: BaseException) -> Steps:
     """The traceback, outermost call first; the middle of a long one is left out."""
     outer: list[TracebackType] = []
     inner: deque[TracebackType] = deque(maxlen=INNER_FRAMES)
@@ -52,41 +48,42 @@ def trail_of(exc: BaseException) -> Trail:
         else:
             inner.append(step)
         step = step.tb_next
-    steps = (*outer, *inner)
-    return Trail(tuple([_frame(step) for step in steps]), steps)
+    return (*outer, *inner)
+
+
+def frames_of(steps: Steps) -> tuple[Frame, ...]:
+    """What is kept of a traceback: file, line and function of each step, no source text."""
+    return tuple([_frame(step) for step in steps])
 
 
 def _frame(step: TracebackType) -> Frame:
     code = step.tb_frame.f_code
-    filename, name = code.co_filename, code.co_name
-    if len(filename) > _NAME or not filename.isascii():
-        filename = clean(filename, _NAME)
-    if len(name) > _NAME or not name.isascii():
-        name = clean(name, _NAME)
-    return Frame(filename, step.tb_lineno or 0, name)
+    return Frame(_short(code.co_filename), step.tb_lineno or 0, _short(code.co_name))
 
 
-def nearest(*trails: Trail) -> list[str]:
-    """Where it happened, nearest first: the application's own frames of these trails, or a library's if there is none.
+def _short(name: str) -> str:
+    return name if len(name) <= _NAME and name.isascii() else clean(name, _NAME)
 
-    Trails outermost first: what a wrapper was raised through comes before what its inside was raised through.
+
+def nearest(*trails: Steps) -> list[str]:
+    """Where it happened, nearest first: the application's own frames of these tracebacks, or a library's if it has none.
+
+    Outermost first: what a wrapper was raised through comes before what its inside was raised through.
     """
     own: list[str] = []
-    for trail in reversed(trails):
-        for frame, step in zip(reversed(trail.frames), reversed(trail.steps), strict=True):
-            if is_decorator(frame.name) or is_library(frame.filename):
-                continue
-            place = _place(frame, step)
-            if not own or own[-1] != place:  # recursion counts once
-                own.append(place)
+    for step in chain.from_iterable(map(reversed, reversed(trails))):
+        code = step.tb_frame.f_code
+        if is_library(code.co_filename) or is_decorator(code.co_name):
+            continue
+        place = _place(step)
+        if not own or own[-1] != place:  # recursion counts once
+            own.append(place)
             if len(own) == NEAREST:
-                return own
-    if own:
-        return own
-    last = trails[-1]
-    return [_place(*pair) for pair in zip(last.frames[-LIBRARY_NEAREST:], last.steps[-LIBRARY_NEAREST:], strict=True)]
+                break
+    return own or [_place(step) for step in trails[-1][-LIBRARY_NEAREST:]]
 
 
-def _place(frame: Frame, step: TracebackType) -> str:
-    module = step.tb_frame.f_globals.get("__name__")
-    return place_name(frame.filename, module if type(module) is str else "", frame.name)
+def _place(step: TracebackType) -> str:
+    frame = step.tb_frame
+    module = frame.f_globals.get("__name__")
+    return place_name(frame.f_code.co_filename, module if type(module) is str else "", frame.f_code.co_name)

@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
-from celery_recovery.errors.anatomy import Trail, chain_of, nearest, trail_of
+from celery_recovery.errors.anatomy import Steps, chain_of, frames_of, nearest, steps_of
 from celery_recovery.errors.fingerprint import fingerprint
 from celery_recovery.errors.judgement import SEVERITY, UNKNOWN, Case, Ruling, UserRule, verdict_of
 from celery_recovery.errors.model import ErrorInfo, ErrorSeverity, ErrorType
@@ -102,10 +102,10 @@ class ErrorClassifier:
         return Ruling(verdict, "user.judge", exc) if verdict else Ruling(UNKNOWN, "unknown", exc, certain=False)
 
     def _inform(self, exc: BaseException, ruling: Ruling, task: str, timestamp: float) -> ErrorInfo:
-        verdict, source = ruling.verdict, ruling.exc
+        verdict = ruling.verdict
         chain = chain_of(exc, self._table)
         message = text_of(exc)
-        trail = trail_of(exc)
+        steps = steps_of(exc)
         code = None if verdict.code is None else clean(str(verdict.code), _CODE)
         return ErrorInfo(
             error_type=verdict.error_type,
@@ -117,26 +117,20 @@ class ErrorClassifier:
             message=message,
             retry_after=_wait(verdict.retry_after),
             timestamp=timestamp,
-            fingerprint=self._fingerprint(exc, source, task, code or "", message, chain, trail),
+            fingerprint=(
+                fingerprint(task, chain, code or "", message, nearest(steps))
+                if ruling.exc is exc
+                else self._inner_fingerprint(ruling.exc, task, code or "", steps)
+            ),
             class_chain=chain,
-            frames=trail.frames,
+            frames=frames_of(steps),
             context=_context(verdict.context) if verdict.context else {},
         )
 
-    def _fingerprint(
-        self,
-        exc: BaseException,
-        source: BaseException,
-        task: str,
-        code: str,
-        message: str,
-        chain: tuple[str, ...],
-        trail: Trail,
-    ) -> str:
-        if source is exc:
-            return fingerprint(task, chain, code, message, nearest(trail))
+    def _inner_fingerprint(self, source: BaseException, task: str, code: str, outer: Steps) -> str:
+        """Of what a wrapper was looked through to, found by way of the wrapper's traceback and its own."""
         chain = chain_of(source, self._table)
-        return fingerprint(task, chain, code, text_of(source), nearest(trail, trail_of(source)))
+        return fingerprint(task, chain, code, text_of(source), nearest(outer, steps_of(source)))
 
 
 def _only(classes: tuple[type[BaseException], ...], look: Callable[[Any], Any]) -> Rule:

@@ -132,48 +132,6 @@ def _by_ares(exc: Any) -> Answer:
     return Verdict(_N, number not in _ARES_PERMANENT, _ARES_NAMES.get(number, f"ARES {number}"))
 
 
-# RFC 4254 5.1: why the server refused a channel.
-_SSH_CHANNEL = {
-    1: permanent(_N, "SSH administratively prohibited", severity=_HIGH),
-    2: transient(_N, "SSH connect failed"),
-    3: permanent(_N, "SSH unknown channel type"),
-    4: transient(_N, "SSH resource shortage"),
-}
-# draft-ietf-secsh-filexfer-02, section 7.
-_SFTP = {
-    2: permanent(ErrorType.FILESYSTEM, "SFTP no such file"),
-    3: permanent(ErrorType.FILESYSTEM, "SFTP permission denied", severity=_HIGH),
-    4: transient(ErrorType.FILESYSTEM, "SFTP failure"),
-    5: permanent(_N, "SFTP bad message"),
-    6: transient(_N, "SFTP no connection"),
-    7: transient(_N, "SFTP connection lost"),
-    8: permanent(ErrorType.FILESYSTEM, "SFTP unsupported"),
-    14: transient(ErrorType.FILESYSTEM, "SFTP no space", severity=ErrorSeverity.CRITICAL),
-    15: transient(ErrorType.FILESYSTEM, "SFTP quota exceeded", severity=ErrorSeverity.CRITICAL),
-    17: transient(ErrorType.FILESYSTEM, "SFTP lock conflict"),
-}
-# RFC 4253 11.1: why the server ended the connection.
-_SSH_DISCONNECT_PERMANENT = {1, 3, 6, 8, 9, 13, 14, 15}
-
-
-def _by_channel(exc: Any) -> Answer:
-    code = attr(exc, "code")
-    return _SSH_CHANNEL.get(code, NETWORK_FAULT) if isinstance(code, int) else NETWORK_FAULT
-
-
-def _by_sftp(exc: Any) -> Answer:
-    code = attr(exc, "code")
-    if code is None and args_of(exc):
-        code = args_of(exc)[0]
-    found = _SFTP.get(code) if isinstance(code, int) else None
-    return found or (NETWORK_FAULT if code is None or isinstance(code, str) else permanent(ErrorType.FILESYSTEM))
-
-
-def _by_disconnect(exc: Any) -> Answer:
-    code = attr(exc, "code")
-    return permanent(_N, f"SSH {code}") if code in _SSH_DISCONNECT_PERMANENT else NETWORK_FAULT
-
-
 def _by_no_nameservers(exc: Any) -> Answer:
     """SERVFAIL and silence pass; REFUSED by all servers is policy, which does not."""
     text = text_of(exc)
@@ -181,7 +139,6 @@ def _by_no_nameservers(exc: Any) -> Answer:
 
 
 _LOST = transient(_N)
-_AUTH = permanent(_N, severity=_HIGH)
 _BAD_NAME = permanent(_V)
 
 FAMILY = Family(
@@ -219,37 +176,5 @@ FAMILY = Family(
         "dns.name.IDNAException": _BAD_NAME,
         "dns.exception.DNSException": permanent(_N),
         "idna.core.IDNAError": _BAD_NAME,
-        # paramiko and what stands on it
-        "paramiko.ssh_exception.SSHException": _LOST,
-        **each(
-            "paramiko.ssh_exception",
-            "AuthenticationException BadAuthenticationType PartialAuthentication PasswordRequiredException "
-            "BadHostKeyException UnableToAuthenticate",
-            _AUTH,
-        ),
-        "paramiko.auth_strategy.AuthFailure": _AUTH,
-        **each("paramiko.ssh_exception", "ConfigParseError CouldNotCanonicalize IncompatiblePeer", permanent(_N)),
-        "paramiko.ssh_exception.ChannelException": _by_channel,
-        "paramiko.ssh_exception.NoValidConnectionsError": transient(_N),
-        "paramiko.ssh_exception.ProxyCommandFailure": _LOST,
-        "paramiko.buffered_pipe.PipeTimeout": transient(_N, "ETIMEDOUT"),
-        "paramiko.sftp.SFTPError": _by_sftp,
-        "scp.SCPException": _LOST,
-        **each("netmiko.exceptions", "NetmikoTimeoutException ReadTimeout ReadException", _LOST),
-        **each("netmiko.exceptions", "NetmikoAuthenticationException", _AUTH),
-        "sshtunnel.BaseSSHTunnelForwarderError": _LOST,
-        # asyncssh
-        "asyncssh.misc.DisconnectError": _by_disconnect,
-        **each("asyncssh.misc", "ConnectionLost ServiceNotAvailable TimeoutError", _LOST),
-        "asyncssh.process.TimeoutError": transient(_S),
-        **each(
-            "asyncssh.misc",
-            "PermissionDenied HostKeyNotVerifiable IllegalUserName NoMoreAuthMethodsAvailable KeyExchangeFailed",
-            _AUTH,
-        ),
-        "asyncssh.misc.ChannelOpenError": _by_channel,
-        "asyncssh.sftp.SFTPError": _by_sftp,
-        "asyncssh.process.ProcessError": permanent(_S),
-        **each("asyncssh.public_key", "KeyImportError KeyEncryptionError", _AUTH),
     },
 )

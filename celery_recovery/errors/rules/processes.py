@@ -9,7 +9,6 @@ from celery_recovery.errors.model import ErrorSeverity, ErrorType
 from celery_recovery.errors.reading import attr, cause_of, number
 from celery_recovery.errors.retry_after import seconds
 from celery_recovery.errors.rules.rule import Answer, Family, Through, Verdict, each, permanent, transient
-from celery_recovery.errors.rules.status import by_status
 
 __all__ = ("FAMILY",)
 
@@ -112,10 +111,6 @@ def _unpickleable(exc: Any) -> Answer:
     return Through(double(*(attr(exc, "exc_args") or ())), permanent(_S))
 
 
-def _kombu_http(exc: Any) -> Answer:
-    return by_status(attr(exc, "code")) or _LOST
-
-
 FAMILY = Family(
     name="processes",
     classes={
@@ -132,12 +127,8 @@ FAMILY = Family(
         "plumbum.commands.processes.CommandNotFound": permanent(_S),
         **each("plumbum.machines.session", "SSHCommsError ShellSessionError", _LOST),
         **each("plumbum.machines.session", "IncorrectLogin HostPublicKeyUnknown", permanent(_N, severity=_HIGH)),
-        **each("invoke.exceptions", "UnexpectedExit Failure", lambda exc: _exit_status(number(attr(attr(exc, "result"), "exited")))),
-        "invoke.exceptions.CommandTimedOut": _WAITED,
         "pexpect.exceptions.TIMEOUT": _WAITED,
         "pexpect.exceptions.EOF": permanent(_S),
-        "asyncssh.process.ProcessError": _called_process,
-        "asyncssh.process.TimeoutError": _WAITED,
         **each("psutil", "NoSuchProcess AccessDenied", permanent(_S)),
         "psutil.TimeoutExpired": _WAITED,
         **each("psutil._exceptions", "NoSuchProcess AccessDenied", permanent(_S)),
@@ -205,7 +196,7 @@ FAMILY = Family(
         "portalocker.exceptions.FileToLarge": permanent(_F),
         **each("fasteners.*", "LockTimeout", _WAITED),
         **each("zc.lockfile", "LockError", transient(_S, "locked")),
-        # billiard, celery, kombu
+        # billiard, celery (kombu: see amqp)
         **each("billiard.exceptions", "SoftTimeLimitExceeded TimeLimitExceeded", transient(_S, "time limit", severity=_HIGH)),
         **each("billiard.exceptions", "WorkerLostError Terminated RestartFreqExceeded", transient(_S, severity=_HIGH)),
         "billiard.exceptions.CoroStop": _PASSING,
@@ -229,21 +220,5 @@ FAMILY = Family(
         "celery.utils.serialization.UnpickleableExceptionWrapper": _unpickleable,
         "celery.platforms.LockFailed": transient(_S, "locked"),
         "celery.beat.SchedulingError": lambda exc: Through(cause_of(exc), _PASSING),
-        "kombu.exceptions.KombuError": permanent(_S),
-        "kombu.exceptions.OperationalError": _broker_trouble,
-        **each("kombu.exceptions", "LimitExceeded ConnectionLimitExceeded ChannelLimitExceeded", _PASSING),
-        **each("kombu.exceptions", "SerializationError EncodeError DecodeError", permanent(_P)),
-        **each("kombu.exceptions", "ContentDisallowed SerializerNotInstalled VersionMismatch", permanent(_S, severity=_HIGH)),
-        **each("kombu.exceptions", "NotBoundError MessageStateError", _MISUSE),
-        **each("kombu.exceptions", "InconsistencyError BatchPublishError", _LOST),
-        "kombu.exceptions.HttpError": _kombu_http,
-        "kombu.transport.redis.MutexHeld": transient(_S, "locked"),
-        "kombu.transport.consul.LockError": transient(_S, "locked"),
-        **each("kombu.transport.SQS.exceptions", "AccessDeniedQueueException", permanent(_N, severity=_HIGH)),
-        **each(
-            "kombu.transport.SQS.exceptions",
-            "DoesNotExistQueueException InvalidQueueException UndefinedQueueException UndefinedExchangeException",
-            permanent(_S, severity=_HIGH),
-        ),
     },
 )

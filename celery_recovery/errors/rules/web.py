@@ -23,7 +23,7 @@ _B, _F, _N, _P, _S, _V = (
     ErrorType.VALIDATION,
 )
 _SCHEMA = permanent(ErrorType.SCHEMA)
-_INVALID, _UNREADABLE, _RULE, _MISUSE = permanent(_V), permanent(_P), permanent(_B), permanent(ErrorType.UNKNOWN)
+_INVALID, _UNREADABLE, _MISUSE = permanent(_V), permanent(_P), permanent(ErrorType.UNKNOWN)
 _SETTINGS = permanent(_S, severity=ErrorSeverity.HIGH)
 _status = by_own_status("status_code", "code", "status")
 
@@ -85,15 +85,12 @@ FAMILY = Family(
         "rest_framework.exceptions.ValidationError": _INVALID,
         "rest_framework.exceptions.ParseError": _UNREADABLE,
         "ninja.errors.HttpError": _status,
-        # Django
+        # Django; its models are in `orm`
         "django.http.response.Http404": permanent(_B, "HTTP 404"),
         "django.core.exceptions.PermissionDenied": permanent(_B, "HTTP 403", severity=ErrorSeverity.HIGH),
         **each("django.core.exceptions", "SuspiciousOperation BadRequest DisallowedHost ValidationError", _INVALID),
-        **each("django.core.exceptions", "ObjectDoesNotExist MultipleObjectsReturned", _RULE),
-        **each("django.core.exceptions", "FieldError FieldDoesNotExist", _SCHEMA),
-        **each("django.core.exceptions", "ImproperlyConfigured AppRegistryNotReady MiddlewareNotUsed", _SETTINGS),
         "django.core.exceptions.RequestAborted": NETWORK_FAULT,
-        **each("django.core.exceptions", "SynchronousOnlyOperation EmptyResultSet FullResultSet", _MISUSE),
+        "django.core.exceptions.MiddlewareNotUsed": _SETTINGS,
         "django.http.request.UnreadablePostError": NETWORK_FAULT,
         **each("django.http.request", "RawPostDataException", _MISUSE),
         **each("django.http.multipartparser", "MultiPartParserError", _UNREADABLE),

@@ -136,7 +136,7 @@ class Actions:
         signature = self._next_attempt(failure, decision)
         answer: BaseException = Retry(
             exc=failure.exc,
-            when=failure.options.get("eta") or decision.delay,
+            when=decision.delay,
             sig=signature,
             is_eager=failure.request.is_eager,
         )
@@ -175,13 +175,17 @@ class Actions:
         request, options = failure.request, dict(failure.options)
         if not options.keys() & {"queue", "exchange", "routing_key"}:
             options.update(failure.origin.route())
-        if options.get("eta") is None:
-            options["countdown"] = decision.delay
         retries = (request.retries or 0) + decision.uses_attempt
         header = self._header(failure, failure.history.then(decision))
         headers = {**clean_headers(request.headers or {}), **(options.pop("headers", None) or {}), "recovery": header}
         signature = failure.task.signature_from_request(
-            request, failure.call.args, failure.call.kwargs, retries=retries, headers=headers, **options
+            request,
+            failure.call.args,
+            failure.call.kwargs,
+            countdown=decision.delay,
+            retries=retries,
+            headers=headers,
+            **options,
         )
         signature.options.pop("redelivered", None)  # Celery copies the whole delivery where it knows no queue
         return signature

@@ -158,8 +158,9 @@ class Recovery(Parts):
         header = request.__dict__.get("recovery")
         header = header if isinstance(header, Mapping) else {}
         info = self._classified(exc, task)
-        before = History.from_header(header, retries=request.retries or 0)
-        history = before.after(info, worker=request.hostname, runtime=runtime, keep=self.settings.history_length)
+        keep = self.settings.history_length
+        before = History.from_header(header, retries=request.retries or 0, keep=keep)
+        history = before.after(info, worker=request.hostname, runtime=runtime, keep=keep)
         return Failure(
             task=task,
             request=request,
@@ -175,7 +176,7 @@ class Recovery(Parts):
 
     def decide(self, failure: Failure, asked: Asked | None) -> Decision:
         """Gather the plain values of the situation and let the pure function choose."""
-        course = self.policies_of(failure.task).for_error(failure.exc, failure.info)
+        course = self.policies_of(failure.task).course(failure.exc, failure.info)
         course = course_within(failure.task, course)
         situation = Situation(
             info=failure.info,

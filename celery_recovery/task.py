@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, ClassVar
 
 from celery import Celery, Task
+from celery.utils.time import maybe_make_aware
 
 from celery_recovery.decision import Asked
 from celery_recovery.policy import RetryPolicy
@@ -90,6 +92,8 @@ class RecoverableTask(Task):  # type: ignore[misc]  # celery is untyped
         call = merged_call(self.run, request, args, kwargs)
         if countdown is None and eta is None and (own := said(self, "default_retry_delay")) is not UNSAID:
             countdown = own
+        if isinstance(eta, datetime):
+            eta = maybe_make_aware(eta, self.app.timezone)
         asked = Asked.retry(countdown=countdown, eta=eta, max_retries=max_retries)
         outcome = Recovery.of(self.app).retry_requested(self, request, exc, asked, call, options)
         if throw:

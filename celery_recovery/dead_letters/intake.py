@@ -75,6 +75,10 @@ def drain(app: Celery, queue: Queue, store: DeadLetterStore, limit: int | None =
         channel = connection.default_channel
         bound = queue(channel)
         bound.declare()
+        if hasattr(
+            getattr(channel, "qos", None), "restore_visible"
+        ):  # Redis: what an intake held that was killed since
+            channel.qos.restore_visible(interval=1)
         while limit is None or taken < limit:
             message = bound.get(no_ack=False)
             if message is None:

@@ -16,6 +16,8 @@ from celery.exceptions import Ignore, Reject
 from kombu import Exchange, Queue
 
 from celery_recovery import Discard, ErrorType, Quarantine, RecoverableTask, RetryIn, RetryPolicy, Snooze
+from celery_recovery.dead_letters import intake
+from tests.apps.crashing import arm
 
 #: Quick, but in the shape of the real ones.
 QUICK = RetryPolicy(max_attempts=3, base_delay=0.1, max_delay=0.4)
@@ -199,8 +201,22 @@ def noted_error(request: Any, exc: Any, traceback: Any, token: str = "") -> None
     ledger().note(token, f"errback {type(exc).__name__}")
 
 
+@app.task(base=RecoverableTask)
+def flaky_slowly(token: str, seconds: float) -> None:
+    """Fails once, after a while."""
+    if ledger().note(token) == 1:
+        time.sleep(seconds)
+        raise fault("network")
+
+
 @app.task(base=RecoverableTask, bind=True)
 def slow(self: Task, token: str, seconds: float) -> str:
     ledger().note(token, f"retries={self.request.retries}")
     time.sleep(seconds)
     return token
+
+
+if os.environ.get("JOBS_VISIBILITY"):
+    intake.VISIBILITY_TIMEOUT = int(os.environ["JOBS_VISIBILITY"])
+if os.environ.get("JOBS_CRASH"):
+    arm(os.environ["JOBS_CRASH"], os.environ["JOBS_LEDGER"])

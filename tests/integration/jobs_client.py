@@ -47,7 +47,8 @@ class Jobs:
         self.ledger = Ledger(ledger)
         os.environ["JOBS_LEDGER"] = ledger  # an errback of a discarded letter runs in this process
         self.app = Celery("jobs-client", broker=broker, backend=self.backend, set_as_current=False)
-        self.app.conf.update(recovery_redis_url=ledger, accept_content=["json", "pickle", "msgpack"], **self.conf)
+        self.app.conf.update(recovery_redis_url=ledger, accept_content=["json", "pickle", "msgpack"])
+        self.app.conf.update(self.conf)
         self.app.conf.result_accept_content = ["json", "pickle", "msgpack"]
         self._start = worker
 

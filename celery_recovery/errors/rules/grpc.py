@@ -1,4 +1,4 @@
-"""Remote procedure calls: gRPC by status code; Thrift, SOAP, JSON-RPC, Pyro, zerorpc, rpyc, nameko by class and fault code."""
+"""Remote procedure calls: gRPC by status; Thrift, SOAP, JSON-RPC, Pyro, zerorpc, rpyc, nameko by class and fault code."""
 
 from __future__ import annotations
 
@@ -53,9 +53,9 @@ _DOWN = transient(_N)
 
 
 def by_grpc_code(code: Any) -> Verdict | None:
-    """The verdict on a gRPC status: an enum member, its name in any case, or its number; None for OK and for nonsense."""
+    """The verdict on a gRPC status: an enum member, its name in any case, or its number; None for OK and nonsense."""
     name = attr(code, "name", code)
-    if isinstance(name, str):
+    if isinstance(name, str) and not name.isdecimal():
         return _BY_NAME.get(name.upper())
     value = number(name)
     return _BY_NUMBER.get(value) if value is not None else None
@@ -77,17 +77,20 @@ def _rpc_error(exc: Any) -> Verdict:
 
 def _pushed_back(verdict: Verdict, exc: Any) -> Verdict:
     """With the wait the server asked for: google.rpc.RetryInfo, or gRFC A6's `grpc-retry-pushback-ms`."""
-    metadata = exc.trailing_metadata() if callable(attr(exc, "trailing_metadata")) else None
-    wait = None
+    try:
+        return stated(verdict, wait=_wait(exc.trailing_metadata()))
+    except Exception:  # cut or foreign metadata must not hide the code
+        return verdict
+
+
+def _wait(metadata: Any) -> float | None:
     for key, value in metadata or ():
         if key == "grpc-status-details-bin" and b"google.rpc.RetryInfo" in value:
-            wait = retry_info(value)
-        elif key == "grpc-retry-pushback-ms":
-            ms = number(value)
-            wait = ms / 1000.0 if ms is not None and ms >= 0 else None
-        elif key == "retry-after":
-            wait = float(value)
-    return stated(verdict, wait=wait)
+            return retry_info(value)
+        if key in ("grpc-retry-pushback-ms", "retry-after"):
+            wait = float(value) / (1000.0 if key.endswith("ms") else 1.0)
+            return wait if wait >= 0 else None
+    return None
 
 
 def retry_info(status: bytes) -> float | None:
@@ -154,7 +157,7 @@ def _thrift_application(exc: Any) -> Verdict:
 _SERVER_FAULT = transient(_N, rule="soap.server")
 _CLIENT_FAULT = permanent(_V, rule="soap.client")
 _SOAP = {
-    # SOAP 1.1 section 4.4.1 and SOAP 1.2 part 1, 5.4.6: Server/Receiver "might succeed later", Client/Sender "not without change"
+    # SOAP 1.1 section 4.4.1, SOAP 1.2 part 1, 5.4.6: Server/Receiver "may succeed later", Client/Sender not unchanged
     "server": _SERVER_FAULT,
     "receiver": _SERVER_FAULT,
     "client": _CLIENT_FAULT,
@@ -247,7 +250,8 @@ FAMILY = Family(
         **under(
             "zeep",
             _SHAPE,
-            "UnexpectedElementError WsdlSyntaxError LookupError NamespaceError IncompleteMessage IncompleteOperation Error",
+            "UnexpectedElementError WsdlSyntaxError LookupError NamespaceError IncompleteMessage IncompleteOperation "
+            "ExternalReferenceForbidden Error",
         ),
         "suds.WebFault": _suds_fault,
         "suds.transport.TransportError": _suds_transport,

@@ -66,9 +66,9 @@ def _short(name: str) -> str:
 
 
 def nearest(*trails: Steps) -> list[str]:
-    """Where it happened, nearest first: the application's own frames of these tracebacks, or a library's if it has none.
+    """Where it happened, nearest first: the application's own frames, or else a library's.
 
-    Outermost first: what a wrapper was raised through comes before what its inside was raised through.
+    The tracebacks come outermost first: that of a wrapper before that of its inside.
     """
     own: list[str] = []
     for step in chain.from_iterable(map(reversed, reversed(trails))):

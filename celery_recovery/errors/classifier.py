@@ -8,8 +8,8 @@
     def partner(exc):
         return transient(ErrorType.NETWORK, retry_after=exc.seconds) if exc.busy else None
 
-A subclass may override `judge`. However it is made, a classifier answers: whatever the exception's own methods or a rule
-raise counts as "not known".
+A subclass may override `judge`. However it is made, a classifier answers: whatever the exception's own methods or a
+rule raise counts as "not known".
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ _CONTEXT, _CONTEXT_TEXT, _CODE = 20, 200, 100
 class ErrorClassifier:
     """Understands exceptions by the user's rules first and those of the families then.
 
-    `rules`: callables `exc -> Verdict | Through | ErrorType | None`, or a mapping of exception class (or qualified class
-    name such as `"shop.errors.OutOfStock"`) to `ErrorType`, `Verdict` or such a callable; a class stands for its subclasses.
+    `rules`: callables `exc -> Verdict | Through | ErrorType | None`, or a mapping of exception class (or its qualified
+    name such as `"shop.errors.OutOfStock"`) to `ErrorType`, `Verdict` or such a callable; subclasses are included.
     `families`: the built-in rules, `celery_recovery.errors.rules.FAMILIES`.
     """
 
@@ -74,13 +74,17 @@ class ErrorClassifier:
         return decorate
 
     def judge(self, exc: BaseException) -> Ruling | Verdict | Through | ErrorType | None:
-        """What the rules say of `exc`; None when nothing is known. To be overridden; `super().judge(exc)` asks the rules."""
+        """What the rules say of `exc`; None when nothing is known.
+
+        To be overridden: asked once per failure, with the outermost exception; `super().judge(exc)` asks the rules.
+        """
         return Case(self._table, self._user).judge(exc)
 
     def classify(self, exc: BaseException, *, task: str | None = None, now: float | None = None) -> ErrorInfo:
         """Everything that is known about `exc`. Never raises, whatever `exc` or a rule does.
 
-        `task`: name of the task that failed, part of the fingerprint. `now`: Unix time of the failure, default: the clock.
+        `task`: name of the task that failed, part of the fingerprint.
+        `now`: Unix time of the failure; default: the clock.
         """
         timestamp = time.time() if now is None else now
         try:

@@ -3,13 +3,13 @@
 Version 1 is `"1:"` and the first 16 hex digits of BLAKE2b over these parts:
 
 - the task's name;
-- the class chain: the exception that decided (what a wrapper was looked through to: a retry library's last attempt, a
-  client's inner error, the explicit cause of an opaque class) and its explicit causes. So the same bug keeps its name
-  whether it arrives bare or wrapped;
+- the class chain: the exception that decided (what a wrapper was looked through to: a retry library's last attempt,
+  a client's inner error, the explicit cause of an opaque class) and its explicit causes. So the same bug keeps its
+  name whether it arrives bare or wrapped;
 - the fault's own code (`HTTP 503`, `SQLSTATE 40P01`), since numbers leave the message;
 - the deciding exception's message without its variable parts: URLs and whatever is quoted go; of the remaining words,
-  each that holds a digit, a slash or an `@` (numbers, UUIDs, hexadecimal, timestamps, addresses, paths, ids) becomes `#`,
-  and a row of them one `#`. Punctuation does not count;
+  each that holds a digit, a slash or an `@` (numbers, UUIDs, hexadecimal, timestamps, addresses, paths, ids) becomes
+  `#`, and a row of them one `#`. Most punctuation does not count;
 - the nearest frames of the application's own code, as module path and function, without line numbers: at most four,
   without the frames of decorators. The application is whatever is neither installed (site-packages, dist-packages), nor
   part of Python, nor this package. If none is there: the two nearest frames of libraries.
@@ -76,7 +76,9 @@ def _file(filename: str) -> tuple[bool, str]:
         if len(_files) >= 4096:
             _files.clear()
         path = filename.replace("\\", "/")
-        library = "/site-packages/" in path or "/dist-packages/" in path or path.startswith(("<frozen ", _OURS, *_PYTHON))
+        library = (
+            "/site-packages/" in path or "/dist-packages/" in path or path.startswith(("<frozen ", _OURS, *_PYTHON))
+        )
         last = path.rpartition("/")[2]
         known = _files[filename] = (library, last.rpartition(".")[0] or last)
     return known

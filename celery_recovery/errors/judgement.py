@@ -13,7 +13,8 @@ Of one exception, the first of these that knows it counts:
 8. the built-in class it derives from;
 9. what an opaque class says in its message.
 
-A cause that is only a plain built-in error (a KeyError, a ValueError) knows less than a telling class name: 7 comes first.
+A cause that is only a plain built-in error (a KeyError, a ValueError) knows less than a telling class name: then 7
+comes first.
 Flags such as `retryable` and waits such as `retry_after` on a class that no rule of 1 and 2 knows correct the result.
 """
 
@@ -155,10 +156,11 @@ class Case:
         members = attr(exc, "exceptions")
         if not isinstance(members, (tuple, list)):
             return None
-        rulings = []
-        for member in members[:_MEMBERS]:
-            if isinstance(member, BaseException):
-                rulings.append(self.judge(member) or Ruling(UNKNOWN, "unknown", member, certain=False))
+        rulings = [
+            self.judge(member) or Ruling(UNKNOWN, "unknown", member, certain=False)
+            for member in members[:_MEMBERS]
+            if isinstance(member, BaseException)
+        ]
         return _worst(rulings) if rulings else None
 
     def _by_class(self, exc: BaseException, plan: Plan) -> Ruling | None:

@@ -10,7 +10,18 @@ from __future__ import annotations
 import reprlib
 from typing import Any
 
-__all__ = ("MESSAGE_LIMIT", "args_of", "attr", "cause_of", "clean", "has_attributes", "mro_of", "number", "qualified_name", "text_of")
+__all__ = (
+    "MESSAGE_LIMIT",
+    "args_of",
+    "attr",
+    "cause_of",
+    "clean",
+    "has_attributes",
+    "mro_of",
+    "number",
+    "qualified_name",
+    "text_of",
+)
 
 #: Characters of an exception's text that are kept.
 MESSAGE_LIMIT = 2000
@@ -91,7 +102,9 @@ def text_of(exc: BaseException) -> str:
     """`str(exc)`, cleaned and cut; a note in angle brackets when it cannot be had."""
     try:
         args = _args(exc)
-        if any(isinstance(arg, (list, tuple, dict, set, frozenset, bytes, bytearray)) and len(arg) > _BIG for arg in args):
+        if any(
+            isinstance(arg, (list, tuple, dict, set, frozenset, bytes, bytearray)) and len(arg) > _BIG for arg in args
+        ):
             return clean(reprlib.repr(args[0] if len(args) == 1 else args))
         text = str(exc)
         # A subclass of str may lie about slicing and joining; its plain copy does not.

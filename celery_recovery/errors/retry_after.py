@@ -6,7 +6,7 @@ Everything is answered in seconds from now, between 0 and `LONGEST`; a wish that
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import math
 import re
 import time
@@ -34,10 +34,10 @@ def bounded(value: float) -> float | None:
 
 
 def seconds(value: Any, *, now: float | None = None, date: Any = None) -> float | None:
-    """Seconds from now meant by `value`: number, text, HTTP date (RFC 9110), timedelta, datetime.
+    """Seconds from now meant by `value`: number, text, HTTP date (RFC 9110), timedelta, dt.
 
-    `date` is the response's own `Date` header: an HTTP date is measured against it, so that a wrong local clock does not
-    matter; without it against `now` (Unix time; default: the clock).
+    `date` is the response's own `Date` header: an HTTP date is measured against it, so that a wrong local clock does
+    not matter; without it against `now` (Unix time; default: the clock).
     """
     try:
         return _seconds(value, time.time() if now is None else now, date)
@@ -46,19 +46,19 @@ def seconds(value: Any, *, now: float | None = None, date: Any = None) -> float 
 
 
 def _seconds(value: Any, now: float, date: Any) -> float | None:
-    if value is None or isinstance(value, bool):
-        return None
     if isinstance(value, (int, float)):
-        return bounded(float(value))
-    if isinstance(value, datetime.timedelta):
+        return None if isinstance(value, bool) else bounded(float(value))
+    if isinstance(value, dt.timedelta):
         return bounded(value.total_seconds())
-    if isinstance(value, datetime.datetime):
-        aware = value if value.tzinfo else value.replace(tzinfo=datetime.timezone.utc)
+    if isinstance(value, dt.datetime):
+        aware = value if value.tzinfo else value.replace(tzinfo=dt.timezone.utc)
         return bounded(aware.timestamp() - now)
     if isinstance(value, bytes):
         value = value.decode("latin-1")
-    if not isinstance(value, str) or len(value) > 100:
-        return None
+    return _told(value, now, date) if isinstance(value, str) and len(value) <= 100 else None
+
+
+def _told(value: str, now: float, date: Any) -> float | None:
     plain = _PLAIN.match(value)
     if plain:
         return bounded(float(plain[1]))
@@ -80,9 +80,9 @@ def _moment(value: str) -> float | None:
     try:
         moment = parsedate_to_datetime(value)
     except (TypeError, ValueError):
-        moment = datetime.datetime.fromisoformat(value.strip().replace("Z", "+00:00"))
+        moment = dt.datetime.fromisoformat(value.strip().replace("Z", "+00:00"))
     if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=datetime.timezone.utc)
+        moment = moment.replace(tzinfo=dt.timezone.utc)
     return moment.timestamp()
 
 

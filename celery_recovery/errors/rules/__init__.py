@@ -1,4 +1,4 @@
-"""The families of rules, in order: of two that claim the same class, or of two protocols that answer, the first counts."""
+"""The families of rules, in order: of two that claim a class, or of two protocols that answer, the first counts."""
 
 from __future__ import annotations
 

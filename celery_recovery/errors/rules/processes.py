@@ -197,7 +197,11 @@ FAMILY = Family(
         **each("fasteners.*", "LockTimeout", _WAITED),
         **each("zc.lockfile", "LockError", transient(_S, "locked")),
         # billiard, celery (kombu: see amqp)
-        **each("billiard.exceptions", "SoftTimeLimitExceeded TimeLimitExceeded", transient(_S, "time limit", severity=_HIGH)),
+        **each(
+            "billiard.exceptions",
+            "SoftTimeLimitExceeded TimeLimitExceeded",
+            transient(_S, "time limit", severity=_HIGH),
+        ),
         **each("billiard.exceptions", "WorkerLostError Terminated RestartFreqExceeded", transient(_S, severity=_HIGH)),
         "billiard.exceptions.CoroStop": _PASSING,
         **each("billiard.exceptions", "TimeoutError", _WAITED),
@@ -210,7 +214,9 @@ FAMILY = Family(
         **each("celery.exceptions", "Ignore Reject", permanent(_S)),
         "celery.exceptions.TaskRevokedError": permanent(_S),
         **each("celery.exceptions", "NotRegistered QueueNotFound", permanent(_S, severity=_HIGH)),
-        **each("celery.exceptions", "ImproperlyConfigured SecurityError AlreadyRegistered", permanent(_S, severity=_HIGH)),
+        **each(
+            "celery.exceptions", "ImproperlyConfigured SecurityError AlreadyRegistered", permanent(_S, severity=_HIGH)
+        ),
         "celery.exceptions.InvalidTaskError": permanent(_V),
         "celery.exceptions.IncompleteStream": _PASSING,
         "celery.exceptions.MaxRetriesExceededError": lambda exc: Through(cause_of(exc), permanent(_S)),

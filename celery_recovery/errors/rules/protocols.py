@@ -121,14 +121,28 @@ class Wishes(NamedTuple):
     retry_after: float | None
 
 
-_YES = ("retryable", "retriable", "is_retryable", "is_retriable", "should_retry", "can_retry", "is_transient", "transient",
-        "is_temporary", "temporary", "recoverable", "is_recoverable")  # fmt: skip
+_YES = tuple(
+    [
+        "retryable",
+        "retriable",
+        "is_retryable",
+        "is_retriable",
+        "should_retry",
+        "can_retry",
+        "is_transient",
+        "transient",
+        "is_temporary",
+        "temporary",
+        "recoverable",
+        "is_recoverable",
+    ]
+)
 _NO = ("permanent", "is_permanent", "fatal", "is_fatal", "non_retryable", "unrecoverable")
 _WAITS = ("retry_after", "retry_after_seconds", "retry_in", "retry_delay", "wait_seconds", "retryAfter")
 
 
 def wishes(exc: Any) -> Wishes:
-    """The exception's own flags and waits. A method is asked only if it needs no argument (it may run foreign code)."""
+    """The exception's own flags and waits; a flag may be a method that needs no argument."""
     retryable = next((flag for name in _YES if (flag := _flag(exc, name)) is not None), None)
     if retryable is None and any(_flag(exc, name) for name in _NO):
         retryable = False

@@ -12,8 +12,8 @@ small function that looks at the instance. Protocol rules look at any exception'
         protocols=(("http.response", _by_response_status),),
     )
 
-A function answers with a `Verdict`, with `Through(inner, otherwise)` when the exception is only a wrapper and its inside
-is what counts, or with None: "not mine, ask on". It may raise: that counts as None.
+A function answers with a `Verdict`, with `Through(inner, otherwise)` when the exception is only a wrapper and its
+inside is what counts, or with None: "not mine, ask on". It may raise: that counts as None.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Verdict:
     retry_after: float | None = None
     #: None: by error type.
     severity: ErrorSeverity | None = None
-    #: More precise than the rule's name, e.g. `"status.503"`; appended to the family's name. None: the class or protocol.
+    #: More precise than the class or protocol that answered, e.g. `"status.503"`; the family's name is put before it.
     rule: str | None = None
     #: JSON scalars worth keeping.
     context: Mapping[str, Any] = field(default_factory=dict)
@@ -68,7 +68,7 @@ def permanent(error_type: ErrorType, code: str | None = None, **more: Any) -> Ve
 
 
 def each(module: str, names: str, answer: Verdict | Look) -> dict[str, Verdict | Look]:
-    """The same answer for several classes of one module: `each("httpx", "ReadError WriteError", transient(NETWORK))`."""
+    """The same answer for several classes of one module, e.g. `each("httpx", "ReadError WriteError", verdict)`."""
     return {f"{module}.{name}": answer for name in names.split()}
 
 

@@ -70,10 +70,10 @@ _STATUS: dict[int, tuple[ErrorType, bool, ErrorSeverity | None]] = {
 
 
 def by_status(status: Any, headers: Any = None, *, now: float | None = None, **more: Any) -> Verdict | None:
-    """The verdict on an HTTP status (int, or text of it), with the wait its headers ask for; None below 300 or above 599.
+    """The verdict on an HTTP status (int, or text of it), with the wait its headers ask for; None if not 300 to 599.
 
-    `more` goes into the `Verdict`. A status that is permanent otherwise is transient when the server itself says when to
-    come back (413 and 409 do so; RFC 9110 10.2.3 allows it on any answer).
+    `more` goes into the `Verdict`. 409 and 413, permanent otherwise, are transient when the server itself says when to
+    come back (RFC 9110 10.2.3 allows it on any answer).
     """
     code = number(status)
     if code is None or not 300 <= code <= 599:
@@ -94,7 +94,7 @@ def by_status(status: Any, headers: Any = None, *, now: float | None = None, **m
     return Verdict(error_type, retryable or more["retry_after"] is not None, f"HTTP {code}", **more)
 
 
-# "HTTP 503", "status code: 503", "Tunnel connection failed: 407 …", "too many 503 error responses", "503 Server Error: …"
+# After words that announce a status (a refused tunnel, retries that are used up), or at the very beginning.
 _IN_TEXT = re.compile(
     r"\b(?:https?[ _/](?:1\.[01] |2 |error |status |code )*|status(?:[ _]code)?[ :=]*|response code[ :=]*|"
     r"returned (?:error: ?)?|error code[ :=]*|tunnel connection failed:\s*|too many |got )([45]\d\d)\b"

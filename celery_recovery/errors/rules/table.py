@@ -1,7 +1,7 @@
 """Families compiled for look-up: which rules speak for a class, and in what order.
 
-A class is found by `module.qualname`, or by `package.*.Name` (top package and bare name), so that a library may move its
-classes between private modules. What is found is kept per class, weakly and at most `_KEPT` of them.
+A class is found by `module.qualname`, or by `package.*.Name` (top package and bare name), so that a library may move
+its classes between private modules. What is found is kept per class, weakly and at most `_KEPT` of them.
 """
 
 from __future__ import annotations
@@ -104,4 +104,6 @@ class Table:
 
 def _shapes(cls: type) -> bool:
     """Does the class hold anything but methods with Python's own names?"""
-    return any(name in _ANSWERS_FOR_ANY or not name.startswith("__") for name in _namespace(cls) if isinstance(name, str))
+    return any(
+        name in _ANSWERS_FOR_ANY or not name.startswith("__") for name in _namespace(cls) if isinstance(name, str)
+    )

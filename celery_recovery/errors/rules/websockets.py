@@ -8,16 +8,24 @@ from celery_recovery.errors.model import ErrorSeverity, ErrorType
 from celery_recovery.errors.reading import attr, number, text_of
 from celery_recovery.errors.rules.http import by_own_status, by_response, by_tunnel_text, through_inner
 from celery_recovery.errors.rules.network import NETWORK_FAULT
-from celery_recovery.errors.rules.rule import Answer, Family, Through, Verdict, each, permanent, transient
+from celery_recovery.errors.rules.rule import Answer, Family, Verdict, each, permanent, transient
 
 __all__ = ("FAMILY", "by_close_code")
 
 _N, _V, _P = ErrorType.NETWORK, ErrorType.VALIDATION, ErrorType.PARSING
 _MISUSE = permanent(ErrorType.UNKNOWN)
 _HANDSHAKE = permanent(_N)
-# 1000 normal, 1002 protocol, 1003 data kind, 1007 data, 1008 policy, 1009 size, 1010 extension, 1015 TLS; private: 3000+.
-_CLOSED_FOR_GOOD: dict[int, ErrorType] = {1002: _N, 1003: _V, 1007: _V, 1008: _V, 1009: _V, 1010: _N, 1015: _N, 3000: _N,
-                                          3003: _N}  # fmt: skip
+_CLOSED_FOR_GOOD: dict[int, ErrorType] = {
+    1002: _N,  # protocol error
+    1003: _V,  # a kind of data it does not take
+    1007: _V,  # data that is not what it says
+    1008: _V,  # policy
+    1009: _V,  # too big
+    1010: _N,  # an extension is missing
+    1015: _N,  # TLS
+    3000: _N,  # unauthorised (IANA)
+    3003: _N,  # forbidden (IANA)
+}
 
 
 def by_close_code(code: Any) -> Verdict:
@@ -55,7 +63,9 @@ FAMILY = Family(
         "websockets.exceptions.WebSocketException": NETWORK_FAULT,
         **each("websockets.exceptions", "ConnectionClosed ConnectionClosedOK ConnectionClosedError", _closed),
         **each("websockets.exceptions", "InvalidHandshake InvalidStatus InvalidMethod NegotiationError", _handshake),
-        **each("websockets.exceptions", "InvalidHeader InvalidHeaderFormat InvalidHeaderValue InvalidUpgrade", _HANDSHAKE),
+        **each(
+            "websockets.exceptions", "InvalidHeader InvalidHeaderFormat InvalidHeaderValue InvalidUpgrade", _HANDSHAKE
+        ),
         **each("websockets.exceptions", "InvalidOrigin SecurityError TooManyHeaders", _HANDSHAKE),
         **each("websockets.legacy.exceptions", "InvalidStatusCode AbortHandshake", _handshake),
         "websockets.legacy.exceptions.RedirectHandshake": permanent(_N, "redirects"),
@@ -90,6 +100,6 @@ FAMILY = Family(
         **each("socketio.exceptions", "ConnectionRefusedError", permanent(_N, severity=ErrorSeverity.HIGH)),
         **each("socketio.exceptions", "BadNamespaceError", _MISUSE),
         "eventlet.websocket.ConnectionClosedError": NETWORK_FAULT,
-        "eventlet.websocket.FailedConnectionError": lambda exc: Through(None, by_own_status("status")(exc) or NETWORK_FAULT),
+        "eventlet.websocket.FailedConnectionError": NETWORK_FAULT,
     },
 )

@@ -32,7 +32,7 @@ def _module(path: str, source: str, name: str | None = None) -> dict:
 def _caught(call, *args):
     try:
         call(*args)
-    except BaseException as exc:
+    except Exception as exc:  # noqa: BLE001
         return exc
     raise AssertionError("nothing was raised")
 
@@ -161,7 +161,9 @@ def test_wrappers_group():
 
 def test_decorators_do_not_count():
     """A decorator around the function adds no frame that counts."""
-    source = SHOP + """
+    source = (
+        SHOP
+        + """
     def deco(func):
         def wrapper(*args):
             return func(*args)
@@ -169,6 +171,7 @@ def test_decorators_do_not_count():
 
     decorated = deco(charge)
     """
+    )
     shop = _module("/srv/app/shop.py", source)
     assert _print(shop["decorated"], 1) == _print(shop["charge"], 1)
 

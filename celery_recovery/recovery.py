@@ -77,7 +77,7 @@ class Recovery(Parts):
     def of(cls, app: Celery) -> Recovery:
         """The one `Recovery` of this app."""
         found: Recovery | None = app.__dict__.get(_ATTRIBUTE)
-        return found or app.__dict__.setdefault(_ATTRIBUTE, cls(app))  # type: ignore[no-any-return]
+        return found or app.__dict__.setdefault(_ATTRIBUTE, cls(app))
 
     # -- the pipeline, top to bottom
 
@@ -85,7 +85,7 @@ class Recovery(Parts):
         """Run one attempt of `task` and see it through to its end; returns or raises what Celery must see."""
         header = request.__dict__.get("recovery")
         if header is not None:
-            self.admit(task, request, header)
+            self.admit(task, request)
         try:
             result = _body(task)(*args, **kwargs)
         except (Ignore, Reject, Retry) as exc:
@@ -103,9 +103,14 @@ class Recovery(Parts):
         """Understand, decide, act, record. Returns the exception to leave with."""
         if "recovery_outcome" in request.__dict__:  # `self.retry()` has acted already: one act per attempt
             return exc
-        failure = self.understand(task, request, exc)
-        decision = self.decide(failure, request.__dict__.get("recovery_asked"))
-        outcome = self.act(failure, decision)
+        try:
+            failure = self.understand(task, request, exc)
+            decision = self.decide(failure, request.__dict__.get("recovery_asked"))
+            outcome = self.act(failure, decision)
+        except Exception:  # our own mistake must not hide the user's exception
+            context = {"action": "recovery_failed", "task": task.name, "task_id": request.id}
+            logger.exception("recovery of %s[%s] failed; it fails as in Celery", task.name, request.id, extra=context)
+            return exc
         self.record(failure, decision, outcome)
         return outcome
 
@@ -134,13 +139,13 @@ class Recovery(Parts):
             task_args=call.args, task_kwargs=call.kwargs,
         )  # fmt: skip
 
-    def admit(self, task: Task, request: Context, header: Mapping[str, Any]) -> None:
+    def admit(self, task: Task, request: Context) -> None:
         """Let the first copy of a replayed letter run and drop every other; raises `Ignore` for those."""
-        replay = header.get("replay")
-        if not replay or self.store is None:
+        replay = _replay_of(request)
+        if replay is None or self.store is None:
             return
         try:
-            verdict = self.store.started(request.id, replay["token"], replay["copy"])
+            verdict = self.store.started(request.id, replay["token"], replay["copy"], request.hostname or "")
         except StoreUnavailable as exc:  # running it twice is better than not at all
             logger.warning("replay of %s[%s] starts unchecked: %s", task.name, request.id, exc)
             return
@@ -155,11 +160,9 @@ class Recovery(Parts):
     ) -> Failure:  # fmt: skip
         """Everything that deciding and acting need, as one record."""
         runtime = time.monotonic() - request.recovery_running
-        header = request.__dict__.get("recovery")
-        header = header if isinstance(header, Mapping) else {}
         info = self._classified(exc, task)
         keep = self.settings.history_length
-        before = History.from_header(header, retries=request.retries or 0, keep=keep)
+        before = History.from_header(request.__dict__.get("recovery"), retries=request.retries or 0, keep=keep)
         history = before.after(info, worker=request.hostname, runtime=runtime, keep=keep)
         return Failure(
             task=task,
@@ -170,7 +173,7 @@ class Recovery(Parts):
             origin=Origin.of(self.app, request),
             call=call or Call(tuple(request.args or ()), dict(request.kwargs or {})),
             options=dict(options or {}),
-            replay=replay if isinstance(replay := header.get("replay"), dict) else None,
+            replay=_replay_of(request),
             runtime=runtime,
         )
 
@@ -200,7 +203,13 @@ class Recovery(Parts):
         return failure.exc
 
     def record(self, failure: Failure, decision: Decision, outcome: BaseException) -> None:
-        """Say once, in the log and in the counters, what was done."""
+        """Say once, in the log and in the counters, what was done. Never raises: it *has* been done."""
+        try:
+            self._record(failure, decision, outcome)
+        except Exception:
+            logger.exception("what became of %s was not recorded", failure.request.id, extra={"action": "not_recorded"})
+
+    def _record(self, failure: Failure, decision: Decision, outcome: BaseException) -> None:
         done: str = decision.action
         reason: str = decision.reason.value
         if isinstance(outcome, Retry):
@@ -209,6 +218,8 @@ class Recovery(Parts):
             done, reason = "given_back", "broker_away"
         elif decision.action in (Action.RETRY, Action.SNOOZE):
             done, reason = Action.DEAD_LETTER, "not_published"
+        elif failure.request.is_eager and decision.action is not Action.DISCARD:
+            done = Action.FAIL
         self.stats.failed(failure.task.name, failure.info.error_type, str(done))
         if failure.replay and done in (Action.FAIL, Action.DISCARD):
             state = LetterState.DISCARDED if done == Action.DISCARD else LetterState.FAILED
@@ -220,7 +231,7 @@ class Recovery(Parts):
             "task %s[%s] attempt %s/%s: %s, %s%s: %s (%s: %s)",
             failure.task.name, request.id, decision.attempt, limit, done, reason,
             f" in {decision.delay:.1f} s" if isinstance(outcome, Retry) and decision.delay is not None else "",
-            info.exception, info.error_type, info.message,
+            info.exception, info.error_type, " ".join(info.message.split()),
             extra={
                 "action": str(done), "task": failure.task.name, "task_id": request.id, "attempt": decision.attempt,
                 "max_attempts": decision.max_attempts, "reason": reason, "delay": decision.delay,
@@ -230,23 +241,27 @@ class Recovery(Parts):
             },
         )  # fmt: skip
 
-    def succeeded(self, task: Task, request: Context, header: Mapping[str, Any] | None) -> None:
-        """Count it; tell the letter, where this was a replay."""
-        if header is None:
-            self.stats.succeeded(task.name)
-            return
-        history = History.from_header(header, retries=request.retries or 0)
-        if history.attempts and history.retries:
-            self.stats.recovered(task.name, history.attempts[-1].error_type)
-        else:
-            self.stats.succeeded(task.name)
-        self._close_letter(request, "recovered")
+    def succeeded(self, task: Task, request: Context, header: Any) -> None:
+        """Count it; tell the letter, where this was a replay. Never raises: the task has succeeded."""
+        try:
+            if header is None:
+                self.stats.succeeded(task.name)
+                return
+            history = History.from_header(header, retries=request.retries or 0)
+            if history.attempts and history.retries:
+                self.stats.recovered(task.name, history.attempts[-1].error_type)
+            else:
+                self.stats.succeeded(task.name)
+            self._close_letter(request, "recovered", LetterState.RECOVERED)
+        except Exception:
+            logger.exception("the success of %s was not recorded", request.id, extra={"action": "not_recorded"})
 
     def stepped_aside(self, request: Context, exc: BaseException) -> None:
         """Celery's own `Ignore` and `Reject` are the task's choice, not failures; only a replayed letter must know."""
         if isinstance(exc, Retry) or getattr(exc, "requeue", False) or "recovery_outcome" in request.__dict__:
             return
-        self._close_letter(request, type(exc).__name__.lower(), LetterState.DISCARDED)
+        done = LetterState.RECOVERED if isinstance(exc, Ignore) else LetterState.DISCARDED
+        self._close_letter(request, type(exc).__name__.lower(), done)
 
     # -- what the steps need
 
@@ -270,14 +285,14 @@ class Recovery(Parts):
         mode = failure.task.recovery_on_dead_letter or self.settings.on_dead_letter
         return mode == "hold" or (mode == "auto" and bool(chords_of(failure.request)))
 
-    def _close_letter(self, request: Context, how: str, state: LetterState = LetterState.RECOVERED) -> None:
+    def _close_letter(self, request: Context, how: str, state: LetterState) -> None:
         """Write the end of a replay back on its letter; without a store there is nothing to write on."""
-        replay = (request.__dict__.get("recovery") or {}).get("replay")
-        if not replay or self.store is None:
+        replay = _replay_of(request)
+        if replay is None or self.store is None:
             return
         runtime = time.monotonic() - request.recovery_running
         try:
-            if state is LetterState.RECOVERED:
+            if how == "recovered":
                 self.store.recovered(request.id, replay["copy"], runtime, request.hostname or "")
             else:
                 self.store.settle(request.id, replay["copy"], state, how)
@@ -356,6 +371,14 @@ def _without(signature: inspect.Signature, count: int, kwargs: dict[str, Any]) -
 
 def _may_be_keyword(signature: inspect.Signature, name: str) -> bool:
     return signature.parameters[name].kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
+
+
+def _replay_of(request: Context) -> dict[str, Any] | None:
+    """The `replay` part of the header, if this task is a replayed letter; a header may hold anything."""
+    header = request.__dict__.get("recovery")
+    replay = header.get("replay") if isinstance(header, Mapping) else None
+    known = isinstance(replay, dict) and isinstance(replay.get("token"), str) and isinstance(replay.get("copy"), str)
+    return replay if known else None
 
 
 def _body(task: Task) -> Callable[..., Any]:

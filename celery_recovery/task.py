@@ -63,7 +63,7 @@ class RecoverableTask(Task):  # type: ignore[misc]  # celery is untyped
         if request.called_directly or "recovery_running" in request.__dict__ or self._is_plain(kwargs):
             return super().__call__(*args, **kwargs)
         request.recovery_running = time.monotonic()
-        request._protected = 1  # so that Celery gives a direct call from within the body a request of its own
+        request._protected = 1  # noqa: SLF001 # so that Celery gives a direct call from within the body a request of its own
         return Recovery.of(self.app).run(self, request, args, kwargs)
 
     def _is_plain(self, kwargs: Mapping[str, Any]) -> bool:  # noqa: ARG002  # for subclasses

@@ -1,4 +1,4 @@
-"""Everything that a Celery team may already use: pools, serialisers, options, signatures. A failing task keeps it all."""
+"""Everything that a Celery team may already use: pools, serialisers, options. A failing task keeps it all."""
 
 from __future__ import annotations
 

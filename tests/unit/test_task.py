@@ -8,7 +8,16 @@ import pytest
 from celery import Celery, Task, chain
 from celery.exceptions import MaxRetriesExceededError, Retry
 
-from celery_recovery import ConfigurationError, ErrorType, Quarantine, RecoverableTask, Recovery, RetryPolicy, Snooze
+from celery_recovery import (
+    ConfigurationError,
+    ErrorClassifier,
+    ErrorType,
+    Quarantine,
+    RecoverableTask,
+    Recovery,
+    RetryPolicy,
+    Snooze,
+)
 from celery_recovery.recovery import merged_call
 
 
@@ -261,3 +270,60 @@ def test_a_policy_object_and_its_short_forms_agree(app: Celery) -> None:
     info = recovery.classifier.classify(TimeoutError())
     attempts = {recovery.policies_of(task).for_error(None, info).retry.max_attempts for task in (long_form, short_form)}
     assert attempts == {3}
+
+
+@pytest.mark.parametrize(
+    "header", ["garbage", 7, [], {"replay": "x"}, {"replay": {"token": 1}}, {"attempts": 5, "origin": None}]
+)
+def test_a_garbled_header_is_no_obstacle(app: Celery, header: Any) -> None:
+    """Whatever another client put into our header: the task runs, fails, retries as if it were not there."""
+    runs: list[int] = []
+
+    @app.task(shared=False, base=RecoverableTask, bind=True, policies={"network": 2})
+    def call(self: Task) -> str:
+        self.request.recovery = header
+        runs.append(1)
+        if len(runs) < 2:
+            raise TimeoutError
+        return "done"
+
+    assert call.apply(headers={"recovery": header}).get() == "done"
+    assert len(runs) == 2
+
+
+def test_our_own_mistake_does_not_hide_the_users_exception(app: Celery, caplog: pytest.LogCaptureFixture) -> None:
+    """A classifier that breaks costs the recovery, not the exception."""
+
+    class Broken(ErrorClassifier):
+        def classify(self, exc: BaseException, **_: Any) -> Any:
+            raise RuntimeError("the classifier is broken")
+
+    app.conf.recovery_classifier = Broken
+
+    @app.task(shared=False, base=RecoverableTask)
+    def call() -> None:
+        raise KeyError("the user's")
+
+    assert isinstance(call.delay().result, KeyError)
+    assert "the classifier is broken" in caplog.text
+
+
+def test_what_becomes_of_a_failure_is_logged_once_with_its_context(
+    app: Celery, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One record per decision, with a stable `action` and everything one would ask next."""
+
+    @app.task(shared=False, base=RecoverableTask, name="shop.charge", policies={"network": 2})
+    def charge() -> None:
+        raise ConnectionResetError(104, "Connection reset by peer")
+
+    charge.apply(task_id="1")
+    records = [record.__dict__ for record in caplog.records if record.name == "celery_recovery"]
+    assert [(record["action"], record["reason"], record["attempt"]) for record in records] == [
+        ("retry", "transient", 1),
+        ("fail", "exhausted", 2),
+    ]
+    expected = {"task": "shop.charge", "task_id": "1", "max_attempts": 2, "error_type": "network", "retryable": True}
+    assert expected.items() <= records[0].items()
+    assert records[0]["delay"] > 0
+    assert records[0]["rule"]

@@ -22,6 +22,7 @@ _RULES: dict[str, Verdict | Look] = {
     **within("zipfile zipfile36 zipfile_deflate64", "BadZipFile", _CORRUPT),
     **within("zipfile", "LargeZipFile", _REFUSED),
     **within("pyzipper", "BadZipFile", _CORRUPT),
+    **within("pyzipper", "LargeZipFile", _REFUSED),
     **exactly("gzip.BadGzipFile zlib.error _lzma.LZMAError lzma.LZMAError shutil.ReadError", _CORRUPT),
     **within("isal zlib_ng backports", "error IsalError BadGzipFile", _CORRUPT),
     **within("tarfile", "TarError ReadError CompressionError StreamError HeaderError", _CORRUPT),

@@ -54,6 +54,10 @@ def _opencv(exc: Any) -> Verdict:
     return _FULL if attr(exc, "code") == -4 else _REFUSED  # cv::Error::StsNoMem
 
 
+def _sound(exc: Any) -> Verdict:
+    return _BAD_FILE if "System error" in text_of(exc) else _UNREADABLE  # libsndfile: SF_ERR_SYSTEM
+
+
 def _mutagen(exc: Any) -> Answer:
     """A tag that cannot be read, or the operating system's error, put inside without `from`."""
     inner = args_of(exc)[0] if args_of(exc) else None
@@ -97,7 +101,10 @@ _RULES: dict[str, Verdict | Look] = {
     **within(
         "pymupdf fitz", "FileDataError EmptyFileError mupdf_error_format FzErrorFormat FzErrorSyntax", _UNREADABLE
     ),
-    **within("pymupdf fitz", "FileNotFoundError", _BAD_FILE),
+    **within("pymupdf fitz", "FzErrorBase", _UNREADABLE),
+    **within("pymupdf fitz", "FzErrorArgument FzErrorLimit FzErrorUnsupported", _REFUSED),
+    **within("pymupdf fitz", "FileNotFoundError FzErrorSystem", _BAD_FILE),
+    **within("pymupdf fitz", "FzErrorTrylater FzErrorAbort", _SLOW),
     **within("pypdfium2", "PdfiumError", _UNREADABLE),
     **within("pdf2image", "PDFPageCountError PDFSyntaxError", _UNREADABLE),
     **within("pdf2image", "PDFInfoNotInstalledError PopplerNotInstalledError", _NO_PROGRAM),
@@ -109,7 +116,7 @@ _RULES: dict[str, Verdict | Look] = {
     **within("fpdf", "FPDFException FPDFUnicodeEncodingException FPDFPageFormatException", _REFUSED),
     **within("ocrmypdf", "InputFileError DigitalSignatureError PriorOcrFoundError EncryptedPdfError", _REFUSED),
     **within("ocrmypdf", "MissingDependencyError SubprocessOutputError", _NO_PROGRAM),
-    **within("pytesseract", "TesseractNotFoundError TSVNotSupported ALTONotSupported", _NO_PROGRAM),
+    **within("pytesseract", "TesseractNotFoundError TSVNotSupported ALTONotSupported PandasNotSupported", _NO_PROGRAM),
     **within("pytesseract", "TesseractError", _FAILED),
     # pictures
     **within("PIL", "UnidentifiedImageError BLPFormatError PdfFormatError", _UNREADABLE),
@@ -143,7 +150,7 @@ _RULES: dict[str, Verdict | Look] = {
         _UNREADABLE,
     ),
     **within("eyed3 tinytag", "Error TagException TinyTagException ParseError", _UNREADABLE),
-    **within("soundfile", "SoundFileError LibsndfileError", _UNREADABLE),
+    **within("soundfile", "SoundFileError LibsndfileError", _sound),
     **within("audioread", "DecodeError", _UNREADABLE),
     **within("audioread", "NoBackendError", _NO_PROGRAM),
     **within("wave aifc sunau chunk audioop", "Error error", _UNREADABLE),

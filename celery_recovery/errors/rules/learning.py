@@ -106,7 +106,7 @@ _RULES: dict[str, Verdict | Look] = {
     **within("jaxlib jax", "XlaRuntimeError JaxRuntimeError", _xla),
     **within("onnxruntime", "Fail RuntimeException EPFail EngineError", _torch),
     **within("onnxruntime", "InvalidArgument NotImplemented", _REFUSED),
-    **within("onnxruntime", "NoSuchFile NoModel", _BAD_FILE),
+    **within("onnxruntime", "NoSuchFile NoModel NotFound", _BAD_FILE),
     **within("onnxruntime onnx", "InvalidProtobuf InvalidGraph ValidationError InferenceError", _UNREADABLE),
     **within("optuna", "TrialPruned", permanent(ErrorType.BUSINESS_LOGIC)),
     **within("optuna", "StorageInternalError UpdateFinishedTrialError", _DIED),

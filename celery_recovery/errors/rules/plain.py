@@ -105,7 +105,7 @@ _ORIGINS: dict[str, _Answers] = {
     "cffi": {"OSError": _MISSING_PART},
     "pdfkit": {"OSError": _MISSING_PART},
     **_each(
-        "bz2 lzma gzip _compression compression msgpack cbor2 bson fastavro avro icalendar dateutil thrift toml "
+        "bz2 lzma gzip _compression compression msgpack cbor2 bson fastavro avro icalendar dateutil thrift toml json5 "
         "pickle joblib.numpy_pickle pydicom olefile hl7 rarfile py7zr pyasn1 asn1crypto",
         _DECODER,
     ),

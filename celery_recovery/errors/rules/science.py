@@ -149,8 +149,13 @@ _RULES: dict[str, Verdict | Look] = {
     **within("deltalake _internal", "CommitFailedError", transient(ErrorType.SYSTEM)),
     **within("deltalake _internal", "DeltaProtocolError", _UNREADABLE),
     **within("pyiceberg", "NoSuchTableError NoSuchNamespaceError ValidationError", _MISMATCH),
-    **within("pyiceberg", "CommitFailedException ServiceUnavailableError ServerError", _LOST),
-    **within("fastparquet", "ParquetException", _UNREADABLE),
+    **within(
+        "pyiceberg", "CommitFailedException ServiceUnavailableError ServerError CommitStateUnknownException", _LOST
+    ),
+    **within("pyiceberg", "ForbiddenError UnauthorizedError OAuthError AuthorizationExpiredError", _DENIED),
+    **within("pyiceberg", "RESTError DynamoDbError", _cause(_LOST)),
+    **within("pyiceberg", "BadRequestError TableAlreadyExistsError NamespaceAlreadyExistsError ResolveError", _REFUSED),
+    **within("fastparquet", "ParquetException JsonCodecError", _UNREADABLE),
     **within("ibis sqlframe", "IbisTypeError IbisInputError SchemaError", _MISMATCH),
     # labelled arrays and their files
     **within("xarray", "MergeError AlignmentError CoordinateValidationError MissingDimensionsError", _REFUSED),
@@ -158,7 +163,9 @@ _RULES: dict[str, Verdict | Look] = {
     **within("zarr numcodecs", "BaseZarrError MetadataError NodeTypeValidationError", _REFUSED),
     **within("zarr", "ArrayNotFoundError GroupNotFoundError PathNotFoundError NodeNotFoundError", _BAD_FILE),
     **within("tables", "HDF5ExtError", _UNREADABLE),
-    **within("tables", "NoSuchNodeError NodeError", _MISMATCH),
+    **within("tables", "NoSuchNodeError NodeError NoSuchChunkError", _MISMATCH),
+    **within("tables", "ClosedFileError ClosedNodeError FileModeError", _BAD_FILE),
+    **within("tables", "ChunkError NotChunkedError FlavorError UndoRedoError", _REFUSED),
     **within("netCDF4", "NetCDF4MissingFeatureException", _SETUP),
     **within("astropy", "VOTableSpecError AstropyUserWarning VerifyError", _UNREADABLE),
     **within("astropy", "UnitsError UnitConversionError UnitTypeError", _REFUSED),

@@ -83,7 +83,7 @@ _RULES: dict[str, Verdict | Look] = {
     **within("yaml ruamel", "RepresenterError SerializerError EmitterError", _UNACCEPTABLE),
     **within("strictyaml", "YAMLValidationError YAMLSerializationError InvalidValidatorError", _UNACCEPTABLE),
     **within("toml", "TomlDecodeError", _UNREADABLE),
-    **within("tomllib tomli rtoml pytoml", "TOMLDecodeError TomlParsingError TomlError", _UNREADABLE),
+    **within("tomllib tomli rtoml _rtoml pytoml", "TOMLDecodeError TomlParsingError TomlError", _UNREADABLE),
     **within("rtoml", "TomlSerializationError", _UNACCEPTABLE),
     **within("tomlkit", "TOMLKitError", _UNREADABLE),
     **within("tomlkit", "NonExistentKey", _MISMATCH),
@@ -94,6 +94,7 @@ _RULES: dict[str, Verdict | Look] = {
     **within("configobj", "MissingInterpolationOption UnreprError", _MISMATCH),
     **within("plistlib", "InvalidFileException", _UNREADABLE),
     **within("hcl2 pyhocon", "ConfigException", _UNREADABLE),
+    **within("pyhocon", "ConfigMissingException ConfigWrongTypeException", _MISMATCH),
     # Python's own formats
     **within("_pickle pickle", "PickleError UnpicklingError", _UNREADABLE),
     **within("_pickle pickle", "PicklingError", _UNACCEPTABLE),

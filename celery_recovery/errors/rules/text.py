@@ -58,7 +58,7 @@ _RULES: dict[str, Verdict | Look] = {
     **within("sqlglot", "OptimizeError SchemaError", _MISMATCH),
     **within("sqlglot", "UnsupportedError ExecuteError", _UNACCEPTABLE),
     **within("simpleeval", "InvalidExpression FeatureNotAvailable NumberTooHigh IterableTooLong", _UNACCEPTABLE),
-    **within("simpleeval", "FunctionNotDefined NameNotDefined AttributeDoesNotExist", _MISMATCH),
+    **within("simpleeval", "TypeNotSpecified FunctionNotDefined NameNotDefined AttributeDoesNotExist", _MISMATCH),
     **within("asteval", "ExceptionHolder", _UNACCEPTABLE),
     **within("libcst black", "ParserSyntaxError InvalidInput", _UNREADABLE),
     **within("netrc", "NetrcParseError", _UNREADABLE),

@@ -130,8 +130,12 @@ _RULES: dict[str, Verdict | Look] = {
     **within("xmlschema", "XMLSchemaException XMLSchemaValidatorError XMLSchemaValidationError", _REFUSED),
     **within("xmlschema", "XMLSchemaParseError XMLSchemaModelError XMLSchemaNotBuiltError", _MISMATCH),
     **within("xmlschema", "XMLResourceParseError", _UNREADABLE),
-    **within("openapi_spec_validator prance", "OpenAPIValidationError ValidationError ResolutionError", _MISMATCH),
-    **within("openapi_core", "OpenAPIError", _REFUSED),
+    **within(
+        "openapi_spec_validator prance",
+        "OpenAPIError OpenAPIValidationError ValidationError ResolutionError",
+        _MISMATCH,
+    ),
+    **within("openapi_core", "OpenAPIError ParametersError HeadersError", _REFUSED),
     # marshmallow and its kin
     **within("marshmallow dataclasses_json webargs", "MarshmallowError ValidationError WebargsError", _REFUSED),
     **within("dataclasses_json", "UndefinedParameterError", _MISMATCH),
@@ -203,6 +207,7 @@ _RULES: dict[str, Verdict | Look] = {
     **within("rfc3986 rfc3987 hyperlink", "RFC3986Exception ValidationError URLParseError", _REFUSED),
     **within("shortuuid hashids ulid", "Error", _REFUSED),
     **within("jsonlogic json_logic rule_engine", "RuleEngineError EngineError", _REFUSED),
+    **within("rule_engine", "SyntaxError RuleSyntaxError DatetimeSyntaxError RegexSyntaxError", _UNREADABLE),
     # state machines and what web frameworks have beside their answers
     **within("transitions statemachine django_fsm", "MachineError TransitionNotAllowed InvalidStateValue", _DOMAIN),
     **within("django_fsm viewflow", "ConcurrentTransition", transient(ErrorType.SYSTEM)),
@@ -213,7 +218,8 @@ _RULES: dict[str, Verdict | Look] = {
     # configuration read as data
     **within("environs", "EnvError EnvValidationError ParserConflictError", _REFUSED),
     **within("decouple", "UndefinedValueError", _REFUSED),
-    **within("dynaconf", "ValidationError", _REFUSED),
+    **within("dynaconf", "ValidationError AccessError", _REFUSED),
+    **within("dynaconf", "DynaconfParseError DynaconfFormatError BoxError", _UNREADABLE),
     **within("hydra omegaconf", "OmegaConfBaseException HydraException ConfigKeyError", _REFUSED),
     **within("confuse", "ConfigError", _REFUSED),
 }

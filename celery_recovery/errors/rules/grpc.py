@@ -1,4 +1,4 @@
-"""Remote procedure calls: gRPC by status; Thrift, SOAP, JSON-RPC, Pyro, zerorpc, rpyc, nameko by class and fault code."""
+"""Remote procedure calls: gRPC by status; Thrift, SOAP, JSON-RPC, Pyro, zerorpc, nameko by class and fault code."""
 
 from __future__ import annotations
 

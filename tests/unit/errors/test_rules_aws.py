@@ -14,7 +14,7 @@ BotoCoreError = lookalike("botocore.exceptions.BotoCoreError")
 ClientError = lookalike("botocore.exceptions.ClientError")
 
 
-def client_error(code: str, status: int = 400, message: str = "", headers: Any = None, **more: Any) -> BaseException:
+def client_error(code: str, status: int = 400, message: str = "", headers: Any = None, **more: Any) -> Any:
     """As botocore makes it: a parsed response and its metadata."""
     error: Any = ClientError(f"An error occurred ({code}) when calling the Op operation: {message}")
     error.response = {

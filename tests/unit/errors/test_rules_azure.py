@@ -15,7 +15,7 @@ AzureError = lookalike("azure.core.exceptions.AzureError", inner_exception=None)
 ResponseError = lookalike("azure.core.exceptions.HttpResponseError", AzureError, error=None, response=None)
 
 
-def response_error(status: int, code: str | None = None, cls: Any = ResponseError, **headers: str) -> BaseException:
+def response_error(status: int, code: str | None = None, cls: Any = ResponseError, **headers: str) -> Any:
     """As azure.core makes it."""
     error: Any = cls("m")
     error.status_code, error.error_code = status, code
@@ -71,7 +71,7 @@ def test_cosmos_uses_statuses_in_its_own_way(status: int, sub: int, retryable: b
 def test_a_lost_request_is_transient_unless_the_reason_is_permanent() -> None:
     """ServiceRequestError keeps what happened; a certificate does not become valid by itself."""
     lost = lookalike("azure.core.exceptions.ServiceRequestError", AzureError)
-    certificate = lost("m")
+    certificate: Any = lost("m")
     certificate.inner_exception = ssl.SSLCertVerificationError(1, "certificate verify failed")
     assert classify(lost("m")).is_retryable
     assert not classify(certificate).is_retryable
@@ -99,7 +99,7 @@ def test_classes_of_the_messaging_libraries(name: str, retryable: bool) -> None:
 
 def test_amqp_conditions() -> None:
     """An error of the protocol that comes through unwrapped."""
-    amqp = lookalike("azure.eventhub._pyamqp.error.AMQPException")
+    amqp: Any = lookalike("azure.eventhub._pyamqp.error.AMQPException")
     busy, denied = amqp("m"), amqp("m")
     busy.condition, denied.condition = b"com.microsoft:server-busy", b"amqp:unauthorized-access"
     assert [classify(error).is_retryable for error in (busy, denied)] == [True, False]

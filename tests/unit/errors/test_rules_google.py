@@ -51,7 +51,7 @@ def test_the_grpc_code_counts_before_the_http_code(code: int, grpc: str, retryab
 )
 def test_the_reason_tells_throttling_from_a_closed_door(status: int, reason: str, retryable: bool) -> None:
     """Both APIs answer 403 to either."""
-    http = lookalike("googleapiclient.errors.HttpError")()
+    http: Any = lookalike("googleapiclient.errors.HttpError")()
     http.resp, http.error_details = SimpleNamespace(status=status, items=dict), [{"reason": reason}]
     call = lookalike("google.api_core.exceptions.Forbidden", CallError, code=status, errors=[{"reason": reason}])()
     assert [classify(error).is_retryable for error in (http, call)] == [retryable, retryable]
@@ -74,7 +74,7 @@ def test_google_auth_is_believed_about_itself() -> None:
     """`retryable`, and a refresh that never reached the server."""
     refresh = lookalike("google.auth.exceptions.RefreshError", AuthError)
     transport = lookalike("google.auth.exceptions.TransportError", AuthError)
-    passing = refresh("x")
+    passing: Any = refresh("x")
     passing.retryable = True
     around = refresh("x")
     around.__cause__ = transport("no route")

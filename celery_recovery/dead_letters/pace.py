@@ -36,7 +36,13 @@ class Pace:
         if self._due > now:
             self._sleep(self._due - now)
 
-    def done(self) -> None:
-        """The event has happened; the next is due one interval after this one was."""
+    def due(self, most: int) -> int:
+        """How many events are due by now, after `wait`: one, those it is late with, or `most` without a limit."""
+        if not self._interval:
+            return most
+        return min(most, 1 + max(0, int((self._clock() - self._due) / self._interval)))
+
+    def done(self, events: int = 1) -> None:
+        """So many events have happened; the next is due one interval after the last of them was."""
         self._begun = True
-        self._due += self._interval
+        self._due += self._interval * events

@@ -18,11 +18,12 @@ import logging
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, NamedTuple, Protocol
 
-from celery_recovery.dead_letters.letter import Letter
+from celery_recovery.dead_letters.letter import Letter, Outgoing
 from celery_recovery.dead_letters.pace import Pace
 from celery_recovery.dead_letters.state import LetterState
 from celery_recovery.dead_letters.store import LEASE, Claim, DeadLetterStore
@@ -155,6 +156,9 @@ class Replay:
         self._progress = progress
         self._published = 0
         self._unmarked: list[str] = []
+        self._declared: set[str | None] = set()
+        self._open = ExitStack()
+        self._producer: Any = None
         self._marked_at = 0.0
         self._skipped: Counter[str] = Counter()
         self._failed: dict[str, str] = {}
@@ -166,11 +170,12 @@ class Replay:
         total = len(ids)
         stopped = ""
         try:
-            leased = self._pass(ids, total)
-            if leased:
-                self._wait(max(leased.values()), total)
-                again = self._pass(list(leased), total)
-                self._skipped[_SKIPPED["leased"]] += len(again)
+            with self._open:
+                leased = self._pass(ids, total)
+                if leased:
+                    self._wait(max(leased.values()), total)
+                    again = self._pass(list(leased), total)
+                    self._skipped[_SKIPPED["leased"]] += len(again)
         except PublishFailed as exc:
             stopped = f"the broker did not take a letter: {exc}"
         return ReplayResult(
@@ -212,12 +217,16 @@ class Replay:
 
     def _publish(self, letters: Sequence[Letter], until: float, total: int) -> list[str]:
         """Publish claimed letters; returns the ids left over when the lease grows short: they are claimed anew."""
-        waiting = deque(letters)
-        if self.terms.rate is None and self._publish_together(letters):
-            waiting.clear()
+        waiting, together = deque(letters), True
         try:
             while waiting and time.monotonic() < until:
-                self._publish_one(waiting)
+                self._pace.wait()
+                due = list(islice(waiting, self._pace.due(len(waiting))))
+                together = together and self._publish_together(due)
+                if together:
+                    waiting = deque(islice(waiting, len(due), None))
+                else:
+                    self._publish_one(waiting)
                 self._mark_if_due(total)
         except BaseException:
             self._give_up([letter.id for letter in waiting])
@@ -231,17 +240,19 @@ class Replay:
         False when something went wrong: which of them have arrived is not known then, and they are to be published
         again one by one, as other copies.
         """
-        producer_of = getattr(self.publisher, "producer", None)
-        if producer_of is None or not all(letter.is_replayable for letter in letters):
+        if not hasattr(self.publisher, "producer") or not all(letter.is_replayable for letter in letters):
             return False
         try:
-            with producer_of() as producer, _batch(producer):
+            if self._producer is None:
+                self._producer = self._open.enter_context(self.publisher.producer())
+            with _batch(self._producer):
                 for letter in letters:
-                    message = letter.message(to_queue=self._queue_for(letter))
-                    self.publisher.publish(**message._asdict(), producer=producer)
+                    self.publisher.publish(**self._declared_once(letter)._asdict(), producer=self._producer)
         except Exception as exc:  # noqa: BLE001  # told apart, and reported, when each is published alone
             logger.debug("a batch of %d replays was not published as one: %s", len(letters), exc)
+            self._producer = None
             return False
+        self._pace.done(len(letters))
         for letter in letters:
             self._note_published(letter)
         return True
@@ -254,7 +265,6 @@ class Replay:
             self._skipped[NOT_REPLAYABLE] += 1
             waiting.popleft()
             return
-        self._pace.wait()
         message = letter.message(to_queue=self._queue_for(letter))
         try:
             self.publisher.publish(**message._asdict())
@@ -274,6 +284,14 @@ class Replay:
         warning = self._warn(letter)
         if warning:
             self._warnings[warning] += 1
+
+    def _declared_once(self, letter: Letter) -> Outgoing:
+        """The message; to a queue that is declared already it goes by name alone, which saves a fifth of the work."""
+        message = letter.message(to_queue=self._queue_for(letter))
+        if message.queue not in self._declared:
+            self._declared.add(message.queue)
+            return message
+        return message._replace(queue=None, exchange="", routing_key=message.queue) if message.queue else message
 
     def _queue_for(self, letter: Letter) -> str | None:
         """Another queue than its own: asked for, or because it has none. A message without address would be lost."""

@@ -89,12 +89,14 @@ class DeadLetterStore:
                 self._run("letter_add", self._add_arguments(letter), client=pipe)
             return [reply.decode() for reply in pipe.execute()]
 
-    def started(self, letter_id: str, token: str, copy: str, worker: str = "") -> Start:
+    def started(self, letter_id: str, token: str, copy: str, worker: str = "", *, fresh: bool = False) -> Start:
         """A worker asks whether this copy of a replayed letter may run: `"run"`; to be dropped: `"twin"`, `"gone"`.
 
-        The first copy of a life wins; the same copy, redelivered, runs again unless its death is stored already.
+        The first copy of a life wins. The same copy may come again, redelivered or as its own retry, unless its death is
+        stored already; but not when it is `fresh`: not redelivered, no retry, not put off. Then it was published twice.
         """
-        start: Start = self._run("letter_start", (letter_id, token, copy, worker)).decode()
+        arguments = (letter_id, token, copy, worker, int(fresh))
+        start: Start = self._run("letter_start", arguments).decode()
         return start
 
     def recovered(self, letter_id: str, copy: str, runtime: float = 0.0, worker: str = "") -> bool:

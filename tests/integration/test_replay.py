@@ -141,6 +141,7 @@ class _Clocked:
     def __init__(self, inner: Publisher) -> None:
         self.inner = inner
         self.times: list[float] = []
+        self.producer = inner.producer
 
     def publish(self, body: bytes, **options: Any) -> None:
         self.times.append(time.monotonic())
@@ -184,6 +185,23 @@ class TestPace:
             times.append(clock.now)
             pace.done()
         assert times == pytest.approx([160, 160.1, 160.2])
+
+    def test_late(self):
+        """Events that are late are due together, and not one more."""
+        clock = _Clock()
+        pace = Pace(10, clock, clock.sleep)
+        pace.wait()
+        pace.done()
+        clock.now += 0.45
+        pace.wait()
+        assert [pace.due(100), pace.due(2)] == [4, 2]
+        pace.done(4)
+        pace.wait()
+        assert clock.now == pytest.approx(100.5)
+
+    def test_no_limit(self):
+        """Without a rate everything is due at once."""
+        assert Pace(None).due(100) == 100
 
     def test_waiting_uses_nothing_up(self):
         """An event stays due until it is done."""

@@ -256,6 +256,16 @@ class TestStart:
         assert [store.started("a", token, copy) for copy in ("one", "two", "one")] == ["run", "twin", "run"]
         assert state_of(store, "a") is REPLAYED
 
+    def test_published_twice(self, store):
+        """A copy that comes again as fresh as the first time was published twice, when a reply got lost: a twin."""
+        store.add(letter("a"))
+        token = claimed(store, "a").token
+        assert [store.started("a", token, "one", fresh=fresh) for fresh in (True, True, False)] == [
+            "run",
+            "twin",
+            "run",
+        ]
+
     def test_faster_than_the_operator(self, store):
         """A copy that starts before it was marked as published marks itself."""
         store.add(letter("a"))

@@ -1,5 +1,6 @@
 --[[
-  Asks whether a copy of a replayed letter may run. The first copy of a life wins; it may come again (redelivered).
+  Asks whether a copy of a replayed letter may run. The first copy of a life wins; it may come again, redelivered or as
+  its own retry. Coming again as fresh as the first time, it was published twice: the first reply of the broker was lost.
 
   KEYS[1]  root of the store's keys
 
@@ -7,6 +8,7 @@
   ARGV[2]  token, as the message has it
   ARGV[3]  copy, as the message has it
   ARGV[4]  node name of the worker
+  ARGV[5]  '1' for a first delivery of a first attempt, else '0'
 
   Returns  'run'   go on
            'twin'  another copy has started, or this one's end is known: drop it
@@ -14,7 +16,7 @@
 ]]
 -- include now read enter move
 
-local id, token, copy, worker = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local id, token, copy, worker, is_fresh = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5] == '1'
 local letter = read(id, {'token', 'number', 'replays', 'copy', 'died_at'})
 if not letter then return 'run' end -- Redis lost its data; the task must not be lost with it
 if letter.state == 'discarded' then return 'gone' end
@@ -27,7 +29,7 @@ if not is_current and not is_newer then return 'twin' end
 
 if is_current and letter.copy ~= '' then
   local is_dead = letter.state == 'failed' or letter.state == 'review'
-  return letter.copy == copy and not is_dead and 'run' or 'twin'
+  return letter.copy == copy and not is_dead and not is_fresh and 'run' or 'twin'
 end
 if is_current and letter.state == 'recovered' then return 'twin' end
 

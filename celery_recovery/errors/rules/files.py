@@ -117,9 +117,6 @@ _RULES: dict[str, Verdict | Look] = {
     **within("gcsfs", "NonRetryableError", _by_errno(_BAD_FILE)),
     **within("fsspec", "DatabricksException", _by_errno(_LOST)),
     **within("smart_open", "WebHdfsException", _by_errno(_LOST)),
-    **within("hdfs", "HdfsError", _by_errno(_BAD_FILE)),
-    **within("webdav3 webdavclient3", "NoConnection ConnectionException ResponseErrorCode", _LOST),
-    **within("webdav3 webdavclient3", "WebDavException RemoteResourceNotFound NotEnoughSpace", _BAD_FILE),
     **within("smb smbprotocol", "NotReadyError SMBTimeout SMBConnectionClosed", _LOST),
     # Git
     **within("git", "GitError CommandError GitCommandError HookExecutionError", _git),

@@ -86,7 +86,7 @@ _RULES: dict[str, Verdict | Look] = {
     **within("distributed", "ClosedClientError InvalidTaskState InvalidTransition", _BUG),
     **within("dask", "TokenizationError AttributeNotImplementedError", _BUG),
     **within("dask", "RemoteException", _inside("exception")),
-    **within("joblib loky", "TerminatedWorkerError BrokenProcessPool", _DIED),
+    **within("loky", "TerminatedWorkerError BrokenProcessPool", _DIED),
     **within("joblib loky", "ShutdownExecutorError", _BUSY),
     # Ray
     **within("ray", "RayTaskError UserCodeException", _inside("cause")),

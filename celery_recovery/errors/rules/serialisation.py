@@ -9,9 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from celery_recovery.errors.model import ErrorType
-from celery_recovery.errors.reading import attr, text_of
+from celery_recovery.errors.reading import text_of
 from celery_recovery.errors.rules.naming import exactly, within
-from celery_recovery.errors.rules.os import by_errno
 from celery_recovery.errors.rules.rule import Family, Look, Verdict, permanent, transient
 
 __all__ = ("FAMILY",)
@@ -25,22 +24,6 @@ _CUT_OFF = transient(ErrorType.NETWORK)
 
 def _protobuf_json(exc: Any) -> Verdict:
     return _MISMATCH if "has no field named" in text_of(exc) else _UNREADABLE
-
-
-def _database_file(exc: Any) -> Verdict:
-    """A dbm file: an errno speaks for itself (a lock is transient), else it is no database."""
-    return by_errno(attr(exc, "errno")) or permanent(ErrorType.FILESYSTEM)
-
-
-def _thrift_transport(exc: Any) -> Verdict:
-    # TTransportException.NEGATIVE_SIZE and SIZE_LIMIT: the frame is nonsense; all other types are the connection's.
-    return _UNREADABLE if attr(exc, "type") in (5, 6) else _CUT_OFF
-
-
-def _thrift_application(exc: Any) -> Verdict | None:
-    # TApplicationException: 1-5 unknown method or wrong message, 7 protocol error, 8-10 unsupported; 0, 6 say nothing.
-    kind = attr(exc, "type")
-    return None if kind in (0, 6) else permanent(ErrorType.SCHEMA, f"THRIFT {kind}")
 
 
 _RULES: dict[str, Verdict | Look] = {
@@ -100,7 +83,6 @@ _RULES: dict[str, Verdict | Look] = {
     **within("_pickle pickle", "PicklingError", _UNACCEPTABLE),
     **within("dill", "UnpicklingError", _UNREADABLE),
     **within("dill", "PicklingError", _UNACCEPTABLE),
-    **within("dbm _dbm _gdbm", "error", _database_file),
     **within("struct _struct xdrlib binascii uu", "error Error Incomplete", _UNREADABLE),
     **within("jsonpickle", "ClassNotFoundError", _MISMATCH),
     # binary formats
@@ -139,13 +121,6 @@ _RULES: dict[str, Verdict | Look] = {
     **within("fastavro", "SchemaResolutionError SchemaParseException UnknownType SchemaRepositoryError", _MISMATCH),
     **within("fastavro", "ReadError", _UNREADABLE),
     **within("fastavro", "ValidationError", _UNACCEPTABLE),
-    # Thrift
-    **within("thrift", "TProtocolException", _UNREADABLE),
-    "thrift.*.TTransportException": _thrift_transport,
-    "thrift.*.TApplicationException": _thrift_application,
-    **within("thriftpy2", "TProtocolException TDecodeException ThriftParserError", _UNREADABLE),
-    "thriftpy2.*.TTransportException": _thrift_transport,
-    "thriftpy2.*.TApplicationException": _thrift_application,
     # mail and HTTP headers
     **within("email", "MessageError MessageParseError MessageDefect CharsetError", _UNREADABLE),
     **within("flanker", "MimeError DecodingError", _UNREADABLE),

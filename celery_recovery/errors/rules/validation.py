@@ -114,7 +114,6 @@ _RULES: dict[str, Verdict | Look] = {
     **within("pydantic", "PydanticValueError PydanticTypeError", _REFUSED),
     **within("pydantic_settings pydantic", "SettingsError", _SETUP),
     **within("fastapi", "RequestValidationError WebSocketRequestValidationError", _REFUSED),
-    **within("fastapi", "ResponseValidationError", _MISMATCH),
     **within("ninja", "ValidationError", _REFUSED),
     **within("protovalidate", "ValidationError", _REFUSED),
     # JSON Schema, XML Schema, OpenAPI

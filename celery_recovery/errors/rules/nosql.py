@@ -260,12 +260,18 @@ def _arango(exc: Any) -> Answer:
     return by_status(status) or _SERVER
 
 
+def _arango_client(exc: Any) -> Answer:
+    text = str(exc.args[0])[:300].lower() if exc.args else ""
+    return _LOST if "connect" in text or "abort" in text else _BUG
+
+
 _ARANGO: dict[str, Verdict | Look] = {
     **each("arango.exceptions", "ArangoServerError", _arango),
     **each("arango.exceptions", "ServerConnectionError", _LOST),
     **each("arango.exceptions", "JWTExpiredError JWTRefreshError", _DENIED),
     **each("arango.exceptions", "DocumentParseError SortValidationError IndexMissingError", _VALUE),
-    **each("arango.exceptions", "ArangoError ArangoClientError CursorStateError BatchStateError", _BUG),
+    **each("arango.exceptions", "ArangoError ArangoClientError", _arango_client),
+    **each("arango.exceptions", "CursorStateError BatchStateError CursorEmptyError CursorCountError", _BUG),
     **each("arango.exceptions", "OverloadControlExecutorError", _BUSY),
     **each("pyArango.theExceptions", "ConnectionError ArangoError", _arango),
 }

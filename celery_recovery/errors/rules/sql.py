@@ -38,6 +38,8 @@ DBAPI_CLASSES: dict[str, Verdict] = {
     "Error": permanent(_S, rule="class.Error"),
 }
 
+_CLOSED = transient(_N, rule="closed")
+
 # SQLSTATEs whose meaning hangs on the text: internal error, not supported, protocol violation (as poolers send it).
 _SEE_TEXT = frozenset({"XX000", "0A000", "08P01", "42000", "HY000", "58000"})
 _PASSING = ("lock", "read_only", "busy", "connection", "starting")
@@ -105,6 +107,8 @@ def _by_arguments(exc: Any) -> Verdict | None:
 def _by_number(number: int, text: Any) -> Verdict | None:
     if isinstance(text, bytes):  # pymssql gives bytes, the MySQL drivers text
         return by_mssql_number(number)
+    if number == 0 and not text:  # PyMySQL's way to say that the connection is closed
+        return _CLOSED
     return by_mysql_number(number, str(text)) if number > 0 else None
 
 
@@ -117,6 +121,8 @@ def _by_words(first: str, args: tuple[Any, ...]) -> Verdict | None:
         return by_sqlstate(first)
     if first.startswith(("ORA-", "TNS-", "DPY-", "DPI-")):
         return _by_oracle(first)
+    if first == "(0, '')":
+        return _CLOSED
     if first.startswith("(") and first[1:5].isdigit():  # "(1213, 'Deadlock found …')": a wrapped driver's text
         number_text, _, text = first[1:].partition(",")
         return by_mysql_number(int(number_text), text) if number_text.isdigit() else None
@@ -179,14 +185,6 @@ _DRIVERS = (
 )
 
 
-def _interface(exc: Any) -> Answer:
-    # The driver noticed that its connection is closed; PyMySQL says (0, '') for that.
-    if exc.args[:1] == (0,):
-        return _CLOSED
-    return by_database(exc, DBAPI_CLASSES["InterfaceError"])
-
-
-_CLOSED = transient(_N, rule="closed")
 _LOCKED = transient(_S, rule="class.rollback")
 _POOL_FULL = transient(_S, rule="pool")
 _TIMED_OUT = transient(_N, rule="timeout")
@@ -196,7 +194,6 @@ _DENIED = permanent(_N, severity=ErrorSeverity.HIGH, rule="denied")
 _CLASSES: dict[str, Verdict | Look] = {
     **_psycopg2(),
     **{key: look for package in _DRIVERS.split() for key, look in _driver(f"{package}.*").items()},
-    **{f"{package}.*.InterfaceError": _interface for package in _DRIVERS.split()},
     **{f"{package}.*.MySQLError": by_database for package in ("pymysql", "MySQLdb", "asyncmy", "cymysql")},
     # SQLite: Python before 3.12 calls a value that cannot be bound an InterfaceError.
     **_driver("sqlite3"),

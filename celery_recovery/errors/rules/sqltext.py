@@ -82,6 +82,7 @@ _MARKERS: tuple[tuple[str, Verdict], ...] = (
     ("closed cursor", _MISUSE),
     ("cursor already closed", _MISUSE),
     ("objects created in a thread", _MISUSE),
+    ("unkeyed connection", _MISUSE),
     ("within a transaction", _MISUSE),
     ("unsupported frontend protocol", _MISUSE),
     ("invalid connection option", _MISUSE),
@@ -142,6 +143,7 @@ _MARKERS: tuple[tuple[str, Verdict], ...] = (
     ("timed out", _LOST),
     ("timeout", _LOST),
     ("broken pipe", _LOST),
+    ("packet sequence", _LOST),  # PyMySQL: half of an older answer was still on the wire
     ("eof detected", _LOST),
     ("ssl syscall", _LOST),
     ("unexpected eof", _LOST),

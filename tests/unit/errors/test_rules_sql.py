@@ -323,3 +323,14 @@ def test_a_pool_without_a_free_connection_is_worth_a_retry() -> None:
     for path in ("psycopg_pool.PoolTimeout", "psycopg2.pool.PoolError", "mysql.connector.errors.PoolError"):
         info = classify(lookalike(path)("pool exhausted"))
         assert (info.error_type, info.is_retryable) == (S, True)
+
+
+def test_pymysqls_closed_connection() -> None:
+    """InterfaceError(0, ""); wrapped once more, its text."""
+    for exc in (
+        lookalike("pymysql.err.InterfaceError")(0, ""),
+        lookalike("django.db.utils.InterfaceError")(0, ""),
+        lookalike("peewee.InterfaceError")("(0, '')"),
+    ):
+        info = classify(exc)
+        assert (info.error_type, info.is_retryable) == (N, True)

@@ -5,9 +5,12 @@ What cannot be read is a parsing fault. A variable that the template expects and
 
 from __future__ import annotations
 
+from typing import Any
+
 from celery_recovery.errors.model import ErrorSeverity, ErrorType
+from celery_recovery.errors.reading import attr, cause_of
 from celery_recovery.errors.rules.naming import exactly, within
-from celery_recovery.errors.rules.rule import Family, Look, Verdict, permanent
+from celery_recovery.errors.rules.rule import Answer, Family, Look, Through, Verdict, permanent
 
 __all__ = ("FAMILY",)
 
@@ -16,6 +19,13 @@ _UNACCEPTABLE = permanent(ErrorType.VALIDATION)
 _MISMATCH = permanent(ErrorType.SCHEMA)
 _NO_FILE = permanent(ErrorType.FILESYSTEM)
 _SETUP = permanent(ErrorType.SYSTEM, severity=ErrorSeverity.HIGH)
+
+
+def _visit(exc: Any) -> Answer:
+    """A visitor's own exception, kept while the tree is walked."""
+    inner = attr(exc, "orig_exc")
+    return Through(inner if isinstance(inner, BaseException) else cause_of(exc), _UNACCEPTABLE)
+
 
 _RULES: dict[str, Verdict | Look] = {
     # templates
@@ -48,7 +58,7 @@ _RULES: dict[str, Verdict | Look] = {
         "pyparsing", "ParseBaseException ParseException ParseSyntaxException RecursiveGrammarException", _UNREADABLE
     ),
     **within("lark", "LarkError UnexpectedInput ParseError LexError", _UNREADABLE),
-    **within("lark", "VisitError", _UNACCEPTABLE),
+    **within("lark parsimonious", "VisitError VisitationError", _visit),
     **within("parsimonious", "ParseError ParsimoniousError IncompleteParseError BadGrammar", _UNREADABLE),
     **within("arpeggio textx ply", "NoMatch SemanticError TextXError TextXSyntaxError LexError YaccError", _UNREADABLE),
     **within("antlr4", "RecognitionException ParseCancellationException", _UNREADABLE),

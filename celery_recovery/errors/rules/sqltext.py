@@ -7,6 +7,7 @@ what is final stands before what may pass.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from celery_recovery.errors.model import ErrorSeverity, ErrorType
@@ -175,8 +176,12 @@ def text_of(exc: Any) -> str:
     return " ".join(parts).lower()
 
 
+@lru_cache(maxsize=256)
 def by_text(text: str) -> Verdict | None:
-    """The verdict by the first marker found in a text in lower case; None when it says nothing."""
+    """The verdict by the first marker found in a text in lower case; None when it says nothing.
+
+    An outage repeats one text many times, so the last ones are remembered.
+    """
     if not text:
         return None
     for marker, verdict in _MARKERS:

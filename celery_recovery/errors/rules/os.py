@@ -7,7 +7,7 @@ from typing import Any
 
 from celery_recovery.errors.model import ErrorSeverity, ErrorType
 from celery_recovery.errors.reading import attr
-from celery_recovery.errors.rules.rule import Family, Verdict, permanent, transient
+from celery_recovery.errors.rules.rule import Family, Look, Verdict, permanent, transient
 
 __all__ = ("FAMILY", "by_errno")
 
@@ -96,7 +96,20 @@ def _os_error(exc: Any) -> Verdict | None:
     return by_errno(attr(exc, "errno"))
 
 
+def _by_class(verdict: Verdict) -> Look:
+    """The class's verdict, unless its number is another one (EPERM and EACCES share PermissionError)."""
+
+    def look(exc: Any) -> Verdict:
+        found = by_errno(attr(exc, "errno"))
+        return verdict if found is None or found.code == verdict.code else found
+
+    return look
+
+
 FAMILY = Family(
     name="os",
-    classes={"builtins.OSError": _os_error, **{f"builtins.{name}": verdict for name, verdict in _BY_CLASS.items()}},
+    classes={
+        "builtins.OSError": _os_error,
+        **{f"builtins.{name}": _by_class(verdict) for name, verdict in _BY_CLASS.items()},
+    },
 )

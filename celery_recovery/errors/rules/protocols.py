@@ -121,21 +121,19 @@ class Wishes(NamedTuple):
     retry_after: float | None
 
 
-_YES = tuple(
-    [
-        "retryable",
-        "retriable",
-        "is_retryable",
-        "is_retriable",
-        "should_retry",
-        "can_retry",
-        "is_transient",
-        "transient",
-        "is_temporary",
-        "temporary",
-        "recoverable",
-        "is_recoverable",
-    ]
+_YES = (
+    "retryable",
+    "retriable",
+    "is_retryable",
+    "is_retriable",
+    "should_retry",
+    "can_retry",
+    "transient",
+    "is_transient",
+    "temporary",
+    "is_temporary",
+    "recoverable",
+    "is_recoverable",
 )
 _NO = ("permanent", "is_permanent", "fatal", "is_fatal", "non_retryable", "unrecoverable")
 _WAITS = ("retry_after", "retry_after_seconds", "retry_in", "retry_delay", "wait_seconds", "retryAfter")

@@ -1,8 +1,8 @@
 """Language models and their libraries: by the `type` or `code` of the error, then by HTTP status, then by class.
 
 Most of these SDKs are made by the same generators, so they share names (`APIStatusError`, `RateLimitError` …) and shape
-(`status_code`, `body`, `response.headers`). The type counts first: an empty account (`insufficient_quota`) comes with 429, the
-same as "too fast", and an error inside a stream comes with 200.
+(`status_code`, `body`, `response.headers`). The type counts first: an empty account (`insufficient_quota`) comes with 429,
+the same as "too fast", and an error inside a stream comes with 200.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def _codes(exc: Any) -> Iterator[str]:
 
 
 def _told(verdict: Verdict, headers: Any) -> Verdict:
-    """With the server's own word on whether and when to come back (`x-should-retry` is what these SDKs obey themselves)."""
+    """With the server's own word on whether and when to come back (these SDKs obey `x-should-retry` themselves)."""
     if not headers:
         return verdict
     wish = headers.get("x-should-retry")
@@ -169,6 +169,16 @@ def _conflict(exc: Any) -> Answer:
     return _told(transient(_N, "HTTP 409", rule="status.409"), headers_of(exc))
 
 
+_OPENAI_OLD: dict[str, Verdict | Look] = {  # openai before 1.0, and what was made like it
+    "ServiceUnavailableError": _shape(_OVERLOADED),
+    "TryAgain": _DOWN,
+    "Timeout": _DOWN,
+    "InvalidRequestError": _shape(_INVALID),
+    "MalformedRequestError": _INVALID,
+    "PermissionError": _NOT_ALLOWED,
+    "SignatureVerificationError": _NOT_ALLOWED,
+    "ServerError": _OVERLOADED,
+}
 _PACKAGES = "openai anthropic groq together cerebras writerai runwayml llama_stack_client replicate"
 
 
@@ -194,10 +204,6 @@ def _wrapped(otherwise: Verdict) -> Look:
     return lambda exc: Through(exc.__cause__, otherwise)
 
 
-def _source(exc: Any) -> Through:
-    return Through(attr(exc, "source") or exc.__cause__, _DOWN)
-
-
 def _cooldown(exc: Any) -> Verdict:
     wait = attr(exc, "cooldown_time")
     return stated(_THROTTLED, wait=float(wait) if isinstance(wait, (int, float)) else None)
@@ -208,20 +214,11 @@ FAMILY = Family(
     classes={
         **{f"{package}.*.{name}": answer for package in _PACKAGES.split() for name, answer in _CLASSES.items()},
         **{f"{package}.*.ConflictError": _conflict for package in _PACKAGES.split()},
-        **{
-            f"{package}.*.{name}": answer
-            for package in ("openai", "voyageai")  # openai before 1.0 and what was made like it
-            for name, answer in {
-                "ServiceUnavailableError": _shape(_OVERLOADED),
-                "TryAgain": _DOWN,
-                "Timeout": _DOWN,
-                "InvalidRequestError": _shape(_INVALID),
-                "MalformedRequestError": _INVALID,
-                "PermissionError": _NOT_ALLOWED,
-                "SignatureVerificationError": _NOT_ALLOWED,
-                "ServerError": _OVERLOADED,
-            }.items()
-        },
+        **{f"{package}.*.{name}": look for package in ("openai", "voyageai") for name, look in _OPENAI_OLD.items()},
+        **{f"google.genai._interactions.{name}": look for name, look in _CLASSES.items()},
+        "google.genai._interactions.ConflictError": _conflict,
+        **under("google", _shape(_DOWN), "GenAiError"),
+        **under("google", _DOWN, "NoResponseError ContinuationInterruptedError"),
         "openai.LengthFinishReasonError": permanent(_V),
         "openai.ContentFilterFinishReasonError": _CONTENT,
         "openai.WebSocketConnectionClosedError": _DOWN,
@@ -319,15 +316,6 @@ FAMILY = Family(
         **under("langchain_core", permanent(_SCHEMA), "SchemaAnnotationError"),
         **under("langgraph", permanent(_S), "GraphRecursionError InvalidUpdateError EmptyInputError"),
         **under("instructor", _wrapped(transient(_P)), "InstructorRetryException IncompleteOutputException"),
-        **under("qdrant_client", _source, "ResponseHandlingException"),
-        **under("qdrant_client", _shape(_DOWN), "UnexpectedResponse"),
-        **under("weaviate", _shape(_DOWN), "UnexpectedStatusCodeError UnexpectedStatusCodeException"),
-        **under(
-            "weaviate",
-            _DOWN,
-            "WeaviateConnectionError WeaviateTimeoutError WeaviateStartUpError WeaviateGRPCUnavailableError",
-        ),
-        **under("weaviate", _INVALID, "WeaviateInvalidInputError SchemaValidationError"),
         **under("pinecone", _shape(_DOWN), "PineconeApiException ServiceException"),
         **under("pinecone", _INVALID, "PineconeApiValueError PineconeApiTypeError"),
     },

@@ -1,7 +1,7 @@
 """Amazon Web Services: botocore, boto3, s3transfer, aiobotocore.
 
-Services answer with an error code in text, and reuse HTTP 400 for nearly everything: the code counts first, the status only
-when the code says nothing. Which codes are throttling and which transient is botocore's own list (its *standard* retry
+Services answer with an error code in text, and reuse HTTP 400 for nearly everything: the code counts first, the status
+only when the code says nothing. Which codes are throttling and which transient is botocore's own list (its *standard* retry
 mode), widened by what the services' own error references call retryable.
 """
 
@@ -273,7 +273,8 @@ FAMILY = Family(
             "botocore",
             _NO_CREDENTIALS,
             """NoCredentialsError PartialCredentialsError NoAuthTokenError SSOError SSOTokenLoadError
-            UnauthorizedSSOTokenError LoginError RefreshWithMFAUnsupportedError UnknownCredentialError ProfileNotFound""",
+            UnauthorizedSSOTokenError LoginError RefreshWithMFAUnsupportedError UnknownCredentialError
+            ProfileNotFound""",
         ),
         **under(
             "botocore",

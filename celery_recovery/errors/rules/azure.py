@@ -1,4 +1,4 @@
-"""Microsoft Azure: azure.core by status and error code; identity, Service Bus, Event Hubs, Cosmos DB, Storage; msrest, msal."""
+"""Microsoft Azure: azure.core by status and error code; identity, messaging, Cosmos DB, Storage; msrest, msal."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _QUOTA = permanent(_B, rule="code.quota")
 _MISUSE = permanent(_V)
 _STATE = permanent(_B)
 
-# Error codes that say something else than their status (the 4xx ones mostly come as 409, where the status says "permanent").
+# Error codes that say something else than their status (mostly 409, where the status says "permanent").
 _CODES: dict[str, Verdict] = {
     **each(_THROTTLED, "ServerBusy TooManyRequests SubscriptionRequestsThrottled OperationThrottled ThrottlingError"),
     **each(

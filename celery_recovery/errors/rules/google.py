@@ -1,4 +1,4 @@
-"""Google: api_core and google-cloud by class, status and reason; google.auth by its own flag; googleapiclient by status."""
+"""Google: api_core and google-cloud by class, status and reason; google.auth by its flag; googleapiclient by status."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _USED_UP = permanent(_N, severity=_HIGH, rule="reason.quota")
 _NO_CREDENTIALS = permanent(_N, severity=_HIGH)
 _MISUSE = permanent(_V)
 
-# Reasons of error bodies (lower case, without underscores) that say more than the status. 403 is used for throttling too.
+# Reasons of error bodies (lower case, no underscores) that say more than the status: 403 is used for throttling, too.
 _REASONS: dict[str, Verdict] = {
     **dict.fromkeys(
         [
@@ -82,7 +82,7 @@ _REASONS: dict[str, Verdict] = {
 
 
 def _api_error(exc: Any) -> Answer:
-    """google.api_core.exceptions.GoogleAPICallError: class, HTTP code, gRPC code and reason say the same in most cases."""
+    """google.api_core.exceptions.GoogleAPICallError: class, HTTP code, gRPC code and reason mostly say the same."""
     by_reason = _by_reason(attr(exc, "errors"), number(attr(exc, "code")), headers_of(exc), attr(exc, "details"))
     if by_reason is not None:
         return by_reason
@@ -143,7 +143,7 @@ def _retry_error(exc: Any) -> Through:
 
 
 def _auth_error(exc: Any) -> Answer:
-    """google.auth says itself whether a retry makes sense; a refresh that failed on the way to the server is the network's."""
+    """google.auth says itself whether a retry makes sense; a refresh that never reached the server is the network's."""
     if attr(exc, "retryable") is True:
         return _DOWN
     inner = exc.__cause__ or (exc.args[0] if exc.args else None)

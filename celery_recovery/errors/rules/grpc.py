@@ -272,7 +272,7 @@ FAMILY = Family(
                 **under(package, permanent(_N, severity=_HIGH), "SecurityError"),
                 **under(package, permanent(_SCHEMA), "ProtocolError"),
                 **under(package, permanent(_S), "DaemonError PyroError"),
-                **under(package, transient(_N), "NamingError"),  # the name server: its objects register again
+                **under(package, transient(_N), "NamingError PoolError"),  # the name server: its objects register again
             }.items()
         },
         **under("rpyc", _DOWN, "AsyncResultTimeout PingError DiscoveryError"),

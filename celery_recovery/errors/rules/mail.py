@@ -1,7 +1,7 @@
 """Mail and files of the older protocols: SMTP, IMAP, POP3, NNTP and FTP, by the codes of their replies.
 
-A reply's first digit decides (RFC 5321 section 4.2.1, RFC 959 section 4.2): 4 is transient, 5 is permanent. The enhanced
-status code in the text (RFC 3463), where there is one, says which part of the way refused.
+A reply's first digit decides (RFC 5321 section 4.2.1, RFC 959 section 4.2): 4 is transient, 5 is permanent. The
+enhanced status code in the text (RFC 3463), where there is one, says which part of the way refused.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _SMTP_SYNTAX = frozenset({500, 501, 502, 503, 504, 555, 556})
 
 
 def by_smtp_code(code: Any, text: Any = b"") -> Verdict | None:
-    """The verdict on an SMTP reply, by its code and the enhanced status code in its text; None for a code of no reply."""
+    """The verdict on an SMTP reply, by its code and the enhanced code in its text; None when there is no code."""
     value = number(code)
     if value is None:
         return None
@@ -75,7 +75,8 @@ def _recipients(exc: Any) -> Verdict | None:
     replies: Iterable[Any] = refused.values() if isinstance(refused, dict) else refused
     verdicts = [verdict for verdict in map(_recipient, list(replies)[:1000]) if verdict is not None]
     later = [verdict for verdict in verdicts if verdict.retryable]
-    return (later or verdicts or [None])[0]
+    chosen = later or verdicts
+    return chosen[0] if chosen else None
 
 
 def _recipient(reply: Any) -> Verdict | None:
@@ -161,8 +162,8 @@ _RESPONSE = {
     "PARSE": permanent(_P),
 }
 _LATER = re.compile(
-    r"try (again|later)|temporar|too many|timed? ?out|unavailable|overload|throttl|rate limit|in use|locked|busy|EOF|Logging out"
-    r"|server shutting down|connection (closed|reset|lost)|socket error|BYE\b|simultaneous",
+    r"try (again|later)|temporar|too many|timed? ?out|unavailable|overload|throttl|rate limit|in use|locked|busy|EOF"
+    r"|Logging out|server shutting down|connection (closed|reset|lost)|socket error|BYE\b|simultaneous",
     re.IGNORECASE,
 )
 _LOGIN = re.compile(
@@ -203,7 +204,7 @@ def _imap_error(exc: Any) -> Verdict:
 
 
 def _nntp_reply(exc: Any) -> Verdict:
-    """RFC 3977: 400 and 403 are passing, the other 4yz are about what was asked for; 502 is permission, 503 not supported."""
+    """RFC 3977: 400 and 403 pass, the other 4yz are about what was asked for; 502 is permission, 503 not supported."""
     found = _REPLY.match(str(attr(exc, "response") or exc))
     code = int(found[1]) if found else 0
     name = f"NNTP {code}" if code else None

@@ -1,7 +1,7 @@
 """Payment providers: Stripe, Braintree, PayPal, Adyen, Square, Razorpay, Mollie, GoCardless, Chargebee, Recurly, Plaid.
 
-A declined card is an answer, not a fault: it stays declined until the customer does something, except for the few reasons
-that issuers themselves call passing.
+A declined card is an answer, not a fault: it stays declined until the customer does something, except for the few
+reasons that issuers themselves call passing.
 """
 
 from __future__ import annotations
@@ -104,7 +104,8 @@ def _or_status(otherwise: Verdict, *names: str) -> Look:
 _SQUARE: dict[str, Verdict] = {
     **each(
         transient(_N, rule="square"),
-        "TEMPORARY_ERROR RATE_LIMITED SERVICE_UNAVAILABLE GATEWAY_TIMEOUT BAD_GATEWAY INTERNAL_SERVER_ERROR REQUEST_TIMEOUT",
+        """TEMPORARY_ERROR RATE_LIMITED SERVICE_UNAVAILABLE GATEWAY_TIMEOUT BAD_GATEWAY INTERNAL_SERVER_ERROR
+        REQUEST_TIMEOUT""",
     ),
     **each(transient(_B, rule="square"), "VERSION_MISMATCH CONFLICT"),
     **each(_NOT_ALLOWED, "UNAUTHORIZED ACCESS_TOKEN_EXPIRED ACCESS_TOKEN_REVOKED FORBIDDEN INSUFFICIENT_SCOPES"),

@@ -1,4 +1,4 @@
-"""Services for business and talk: Twilio, SendGrid, Slack, GitHub, GitLab, Jira, Salesforce, Telegram, Discord and others.
+"""Services for business and talk: Twilio, SendGrid, Slack, GitHub, GitLab, Jira, Salesforce, Telegram and others.
 
 Only what a class name or a service's own code tells beyond the bare status; everything else is left to the status.
 """
@@ -59,7 +59,7 @@ def _coded(codes: dict[Any, Verdict], otherwise: Look, *names: str) -> Look:
     return look
 
 
-# https://www.twilio.com/docs/api/errors: queue full, too many requests, service unavailable ...; suspended, blocked, unverified
+# https://www.twilio.com/docs/api/errors: too many requests, queue full …; bad credentials; numbers that cannot be reached
 _TWILIO: dict[Any, Verdict] = {
     **dict.fromkeys((20429, 14107, 30001, 30022, 63018, 20503, 20500, 30008), _THROTTLED),
     **dict.fromkeys((20003, 20005, 20006, 10001, 30002), _NOT_ALLOWED),
@@ -280,6 +280,7 @@ FAMILY = Family(
         **under("simple_salesforce", _salesforce, "SalesforceError"),
         **under("simple_salesforce", _salesforce_login, "SalesforceAuthenticationFailed"),
         **under("simple_salesforce", _NOT_ALLOWED, "SalesforceExpiredSession"),
+        **under("simple_salesforce", _REFUSED, "SalesforceMoreThanOneRecord SalesforceOperationError"),
         **under("simple_salesforce", transient(_N), "SalesforceBulkV2LoadError SalesforceBulkV2ExtractError"),
         **under("notion_client", _notion, "APIResponseError HTTPResponseError"),
         **under("notion_client", _DOWN, "RequestTimeoutError"),

@@ -1,4 +1,4 @@
-"""Two shorthands of the families about remote services: name many classes at once, and complete a verdict from an instance."""
+"""Shorthands of the families about remote services: name many classes at once, complete a verdict from an instance."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Tokens, signatures and secrets: PyJWT, python-jose, authlib, oauthlib, cryptography, itsdangerous, nacl.
 
-A token that does not verify is a fact about the token. The few faults that are not — a key server that does not answer, an
-authorisation server that says "temporarily unavailable" — are named.
+A token that does not verify is a fact about the token. The few faults that are not — a key server that does not answer,
+an authorisation server that says "temporarily unavailable" — are named.
 """
 
 from __future__ import annotations
@@ -71,16 +71,13 @@ FAMILY = Family(
         **under(
             "cryptography",
             _INVALID,
-            """InvalidToken InvalidSignature InvalidTag InvalidKey InvalidUnwrap VerificationError
+            """InvalidToken InvalidSignature InvalidTag InvalidKey InvalidUnwrap
             UnsupportedAlgorithm AttributeNotFound InvalidVersion DuplicateExtension ExtensionNotFound
             UnsupportedGeneralNameType""",
         ),
         **under("cryptography", _MISUSE, "AlreadyFinalized AlreadyUpdated NotYetFinalized InternalError"),
         **under("itsdangerous", _INVALID, "BadData BadSignature SignatureExpired BadHeader BadPayload"),
         **under("nacl", _INVALID, "CryptoError BadSignatureError ValueError TypeError"),
-        **under("OpenSSL", _INVALID, "X509StoreContextError"),
         **under("gnupg", _INVALID, "GPGError"),
-        "django.core.signing.BadSignature": _INVALID,
-        "django.core.signing.SignatureExpired": _INVALID,
     },
 )

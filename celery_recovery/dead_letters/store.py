@@ -92,8 +92,8 @@ class DeadLetterStore:
     def started(self, letter_id: str, token: str, copy: str, worker: str = "", *, fresh: bool = False) -> Start:
         """A worker asks whether this copy of a replayed letter may run: `"run"`; to be dropped: `"twin"`, `"gone"`.
 
-        The first copy of a life wins. The same copy may come again, redelivered or as its own retry, unless its death is
-        stored already; but not when it is `fresh`: not redelivered, no retry, not put off. Then it was published twice.
+        The first copy of a life wins. The same copy may come again, redelivered or as its own retry, unless its death
+        is stored already; but not when it is `fresh`: not redelivered, no retry, not put off: it was published twice.
         """
         arguments = (letter_id, token, copy, worker, int(fresh))
         start: Start = self._run("letter_start", arguments).decode()

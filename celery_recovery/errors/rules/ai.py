@@ -1,8 +1,8 @@
 """Language models and their libraries: by the `type` or `code` of the error, then by HTTP status, then by class.
 
-Most of these SDKs are made by the same generators, so they share names (`APIStatusError`, `RateLimitError` …) and shape
-(`status_code`, `body`, `response.headers`). The type counts first: an empty account (`insufficient_quota`) comes with 429,
-the same as "too fast", and an error inside a stream comes with 200.
+Most of these SDKs are made by the same generators, so they share names (`APIStatusError`, `RateLimitError` …) and
+shape (`status_code`, `body`, `response.headers`). The type counts first: an empty account (`insufficient_quota`) comes
+with 429, the same as "too fast", and an error inside a stream comes with 200.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Amazon Web Services: botocore, boto3, s3transfer, aiobotocore.
 
 Services answer with an error code in text, and reuse HTTP 400 for nearly everything: the code counts first, the status
-only when the code says nothing. Which codes are throttling and which transient is botocore's own list (its *standard* retry
-mode), widened by what the services' own error references call retryable.
+only when the code says nothing. Which codes are throttling and which transient is botocore's own list (its *standard*
+retry mode), widened by what the services' own error references call retryable.
 """
 
 from __future__ import annotations

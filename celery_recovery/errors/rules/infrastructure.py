@@ -58,7 +58,7 @@ def _docker(exc: Any) -> Answer:
 
 
 def _docker_base(exc: Any) -> Answer:
-    """Plain DockerException, mostly "Error while fetching server API version": the daemon's socket is not there (yet)."""
+    """Plain DockerException, mostly "Error while fetching server API version": no socket of a daemon (yet)."""
     text = str(exc)
     if "PermissionError" in text:
         return _NOT_ALLOWED

@@ -59,7 +59,7 @@ def _coded(codes: dict[Any, Verdict], otherwise: Look, *names: str) -> Look:
     return look
 
 
-# https://www.twilio.com/docs/api/errors: too many requests, queue full …; bad credentials; numbers that cannot be reached
+# https://www.twilio.com/docs/api/errors: throttling, queue full …; bad credentials; numbers out of reach
 _TWILIO: dict[Any, Verdict] = {
     **dict.fromkeys((20429, 14107, 30001, 30022, 63018, 20503, 20500, 30008), _THROTTLED),
     **dict.fromkeys((20003, 20005, 20006, 10001, 30002), _NOT_ALLOWED),

@@ -1,0 +1,39 @@
+"""The command line, through Celery's own plug-in point: `celery -A app recovery …`.
+
+Every Celery process imports this package, workers and beat too, to learn that there is such a command. So nothing is
+imported here but click and Celery's command classes; a command's own module is loaded when it is asked for.
+
+The commands talk to `Recovery` and `DeadLetterQueue` and never to Redis, they never decode a pickle, and what they show
+of a task's arguments and messages is redacted and made harmless to a terminal.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from celery_recovery.cli.command import LazyGroup
+
+__all__ = ("recovery",)
+
+
+@click.group(
+    name="recovery",
+    cls=LazyGroup,
+    commands_at={"status": "celery_recovery.cli.status:status", "dlq": "celery_recovery.cli.dlq:dlq"},
+)
+def recovery(**_preload: Any) -> None:  # Celery passes a user's preload options to every top-level command
+    r"""Failed tasks: what happened to them, and how to put them back.
+
+    \b
+    Exit codes, of every command:
+      0    done
+      1    the filter matched nothing
+      2    the command or the configuration makes no sense, or a confirmation could not be asked for
+      3    Redis or the broker is away
+      4    an id is not known
+      5    done in part: some letters were skipped or failed
+      6    the question was answered with no; nothing was done
+      130  interrupted
+    """

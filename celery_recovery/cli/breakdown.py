@@ -1,0 +1,78 @@
+"""What a selection of letters is made of."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from celery_recovery.dead_letters.figures import StoreStats
+    from celery_recovery.dead_letters.letter import Letter
+
+__all__ = ("TABLES", "Breakdown")
+
+#: What letters are counted by, beside their state.
+TABLES = ("task", "error_type", "reason", "queue")
+
+
+@dataclass(kw_only=True)
+class Breakdown:
+    """Counts by state, of all; by task and its like, of those that are not finished."""
+
+    by_state: Counter[str] = field(default_factory=Counter)
+    by_task: Counter[str] = field(default_factory=Counter)
+    by_error_type: Counter[str] = field(default_factory=Counter)
+    by_reason: Counter[str] = field(default_factory=Counter)
+    by_queue: Counter[str] = field(default_factory=Counter)
+    #: Letters that a caller, chord or chain waits for; None: not counted.
+    held: int | None = 0
+    #: Letters that are not finished.
+    open: int = 0
+    #: Time of death of the oldest and newest that is not finished (unix s); None without any.
+    oldest: float | None = None
+    newest: float | None = None
+
+    @classmethod
+    def of(cls, letters: Iterable[Letter]) -> Breakdown:
+        """Count them, in constant memory."""
+        self = cls()
+        for letter in letters:
+            self._add(letter)
+        return self
+
+    @classmethod
+    def of_stats(cls, stats: StoreStats) -> Breakdown:
+        """The figures that the store keeps of all letters."""
+        tables = {f"by_{name}": Counter(getattr(stats, f"by_{name}")) for name in ("state", *TABLES)}
+        return cls(**tables, held=None, open=stats.open, oldest=stats.oldest, newest=stats.newest)
+
+    @property
+    def count(self) -> int:
+        """All letters."""
+        return self.by_state.total()
+
+    def table(self, name: str) -> Counter[str]:
+        """The counts by `"task"`, `"error_type"` and so on."""
+        found: Counter[str] = getattr(self, f"by_{name}")
+        return found
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready form, largest counts first."""
+        tables = {f"by_{name}": dict(self.table(name).most_common()) for name in ("state", *TABLES)}
+        ends = {"oldest": self.oldest, "newest": self.newest}
+        return {"open": self.open, "held": self.held, **tables, **ends}
+
+    def _add(self, letter: Letter) -> None:
+        self.by_state[letter.state.value] += 1
+        if letter.is_finished:
+            return
+        self.open += 1
+        self.by_task[letter.task] += 1
+        self.by_error_type[letter.error.error_type.value] += 1
+        self.by_reason[letter.reason] += 1
+        self.by_queue[letter.origin.queue or ""] += 1
+        self.held = (self.held or 0) + letter.held
+        self.oldest = letter.died_at if self.oldest is None else min(self.oldest, letter.died_at)
+        self.newest = letter.died_at if self.newest is None else max(self.newest, letter.died_at)

@@ -1,0 +1,95 @@
+"""Before letters are acted on: which they are, what they are made of, and whether that is meant."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import click
+
+from celery_recovery.cli.breakdown import Breakdown
+from celery_recovery.cli.failures import ExitCode, Failure
+from celery_recovery.cli.figures import show_breakdown
+from celery_recovery.cli.filters import within
+from celery_recovery.dead_letters.filter import Filter
+from celery_recovery.dead_letters.state import LetterState
+
+if TYPE_CHECKING:
+    from celery_recovery.cli.session import Session
+
+__all__ = ("Verb", "aim", "confirm")
+
+#: Smallest step between two times of death that the store tells apart (s).
+_TICK = 1e-6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verb:
+    """What is to be done with letters, in words, and which ones it is about."""
+
+    name: str
+    #: As in "3 letters replayed".
+    past: str
+    #: States of letters that a filter means when it names none.
+    states: Sequence[LetterState]
+    #: The same, for letters named by id.
+    states_by_id: Sequence[LetterState]
+
+
+def aim(verb: Verb, where: Filter, ids: Sequence[str], *, everything: bool) -> Filter:
+    """The filter, with the ids given as arguments, and its states named.
+
+    Raises click's UsageError when it would take every letter and `--all` does not say so.
+    """
+    where = replace(where, ids=tuple(dict.fromkeys((*where.ids, *ids))))
+    if where.is_empty and not everything:
+        raise click.UsageError(
+            f"{verb.name} needs ids or a filter. To {verb.name} all letters: --all (--dry-run shows which they are)."
+        )
+    return within(where, verb.states, verb.states_by_id)
+
+
+def known(here: Session, where: Filter) -> None:
+    """Refuse ids that nobody has: of a list with a slip in it, nothing is done. Raises `Failure`."""
+    if not where.ids:
+        return
+    found = {letter.id for letter in here.letters.iterate(Filter(ids=where.ids))}
+    missing = [one for one in where.ids if one not in found]
+    if missing:
+        some = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
+        raise Failure(f"There is no dead letter with the id {some}. Nothing was done.", ExitCode.UNKNOWN_ID)
+
+
+def confirm(here: Session, verb: Verb, where: Filter, *, limit: int | None, yes: bool) -> Filter:
+    """Show what would be done and ask; returns the filter, now closed to letters that die meanwhile.
+
+    Raises `Failure` when nothing matches, when the answer is no, and when there is nobody to ask.
+    """
+    if yes:
+        return where
+    figures = Breakdown.of(here.letters.iterate(where))
+    if not figures.count:
+        return where
+    show_selection(here, verb, figures, limit)
+    if not sys.stdin.isatty():
+        raise Failure(f"Nobody to ask: say --yes to {verb.name} without a question.", ExitCode.USAGE)
+    count = min(figures.count, limit or figures.count)
+    if not click.confirm(f"{verb.name.capitalize()} {_letters(count)}?", err=True):
+        raise Failure("Nothing was done.", ExitCode.DECLINED)
+    if figures.newest is None:
+        return where
+    until = figures.newest + _TICK
+    return replace(where, until=until if where.until is None else min(where.until, until))
+
+
+def show_selection(here: Session, verb: Verb, figures: Breakdown, limit: int | None) -> None:
+    """What matches, and how much of it `limit` leaves."""
+    show_breakdown(here.output, figures, ("task", "error_type"))
+    if limit is not None and limit < figures.count:
+        here.output.line(f"  of these, {_letters(limit)} will be {verb.past} (--limit)")
+
+
+def _letters(count: int) -> str:
+    return "1 letter" if count == 1 else f"{count} letters"

@@ -1,0 +1,120 @@
+"""`recovery dlq list`, `show` and `stats`: they change nothing."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from typing import TYPE_CHECKING
+
+import click
+
+from celery_recovery.cli.breakdown import Breakdown
+from celery_recovery.cli.command import RecoveryCommand, option
+from celery_recovery.cli.failures import ExitCode, Failure
+from celery_recovery.cli.figures import group_documents, show_breakdown, show_groups, show_totals
+from celery_recovery.cli.filters import filter_options, within
+from celery_recovery.cli.letters import show_letter, show_letters
+from celery_recovery.cli.session import Session, session
+from celery_recovery.dead_letters.state import OPEN, LetterState
+
+if TYPE_CHECKING:
+    from celery_recovery.dead_letters.filter import Filter
+
+__all__ = ("list_letters", "show", "stats")
+
+_OUTPUT = "Output"
+_OPEN = tuple(state for state in LetterState if state in OPEN)
+_json = option("--json", "as_json", is_flag=True, group=_OUTPUT, help="One JSON document instead of a table.")
+
+
+@click.command(name="list", cls=RecoveryCommand)
+@filter_options
+@option("-n", "--limit", type=click.IntRange(1), default=50, show_default=True, group=_OUTPUT, help="Most letters.")
+@option("--cursor", metavar="TEXT", group=_OUTPUT, help="Go on behind the page that printed this.")
+@_json
+@click.pass_context
+def list_letters(ctx: click.Context, where: Filter, limit: int, cursor: str | None, as_json: bool) -> None:
+    """List letters, the newest death first.
+
+    Without --state and --id, those that are not finished. Exit code 1 when a filter matches nothing.
+    """
+    if cursor is not None and not re.fullmatch(r"-?\d+(\.\d+)?/.+", cursor):
+        raise click.UsageError(f"--cursor: expected what an earlier page printed, got {cursor!r}.")
+    with session(ctx, as_json=as_json) as here:
+        page = here.letters.page(within(where, _OPEN, tuple(LetterState)), limit=limit, cursor=cursor)
+        shown = [letter.to_dict(here.redact) for letter in page.letters]
+        if as_json:
+            here.output.document({"letters": shown, "cursor": page.cursor})
+        elif shown:
+            show_letters(here.output, shown)
+            _say_more(here, where, page.cursor, limit)
+        if not shown:
+            _say_none(here, where)
+
+
+def _say_more(here: Session, where: Filter, cursor: str | None, limit: int) -> None:
+    if cursor is not None:
+        options = " ".join(filter(None, (str(where), "" if limit == 50 else f"--limit={limit}")))
+        here.output.note(f"More: recovery dlq list {options} --cursor={shlex.quote(cursor)}".replace("  ", " "))
+
+
+def _say_none(here: Session, where: Filter) -> None:
+    """An empty queue is no failure; a filter that finds nothing may be misspelt."""
+    if not where.is_empty:
+        raise Failure("No dead letter matches the filter.", ExitCode.NOTHING)
+    here.output.note("There are no open dead letters.")
+
+
+@click.command(cls=RecoveryCommand)
+@click.argument("letter_id", metavar="ID")
+@_json
+@click.pass_context
+def show(ctx: click.Context, letter_id: str, as_json: bool) -> None:
+    """Show one letter in full: error, attempts, arguments, origin, replays.
+
+    Exit code 4 when there is no such letter. Secrets in arguments and messages are hidden.
+    """
+    with session(ctx, as_json=as_json) as here:
+        letter = here.letters.get(letter_id).to_dict(here.redact)
+        if as_json:
+            here.output.document(letter)
+        else:
+            show_letter(here.output, letter)
+
+
+@click.command(cls=RecoveryCommand)
+@filter_options
+@_json
+@click.pass_context
+def stats(ctx: click.Context, where: Filter, as_json: bool) -> None:
+    """Count letters by state, task, error type, reason and queue, and name the largest error groups.
+
+    With a filter, the letters that it matches are read one by one, and there are no totals. Exit code 1 when it
+    matches nothing.
+    """
+    with session(ctx, as_json=as_json) as here:
+        if where.is_empty:
+            _stats_of_all(here)
+        else:
+            _stats_of_some(here, where)
+
+
+def _stats_of_all(here: Session) -> None:
+    figures = here.letters.stats()
+    groups = group_documents(here, here.letters.groups(10))
+    if here.output.as_json:
+        here.output.document({**figures.to_dict(), "groups": groups})
+        return
+    show_breakdown(here.output, Breakdown.of_stats(figures))
+    show_groups(here.output, groups)
+    show_totals(here.output, figures.totals)
+
+
+def _stats_of_some(here: Session, where: Filter) -> None:
+    figures = Breakdown.of(here.letters.iterate(where))
+    if not figures.count:
+        raise Failure("No dead letter matches the filter.", ExitCode.NOTHING)
+    if here.output.as_json:
+        here.output.document(figures.to_dict())
+        return
+    show_breakdown(here.output, figures)

@@ -1,0 +1,84 @@
+"""What a command works with: the app's dead letters, found to be there, and a place to write to."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import click
+
+from celery_recovery.cli.failures import ExitCode
+from celery_recovery.cli.output import Output
+from celery_recovery.redact import Redactor
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+    from celery_recovery.dead_letters.queue import DeadLetterQueue
+    from celery_recovery.recovery import Recovery
+
+__all__ = ("Session", "session")
+
+#: Seconds after which the operator is told what takes so long.
+PATIENCE = 2.0
+
+
+@dataclass(kw_only=True)
+class Session:
+    """One run of one command."""
+
+    app: Celery
+    recovery: Recovery
+    letters: DeadLetterQueue
+    output: Output
+    #: Hides secrets, the user's own included.
+    redact: Redactor
+    #: Letters that this command has moved from the broker's queue into the store; None: the broker is away.
+    drained: int | None = 0
+
+
+@contextmanager
+def session(ctx: click.Context, *, as_json: bool = False) -> Iterator[Session]:
+    """Connect to the store and move into it what waits in the broker's queue.
+
+    Raises `ConfigurationError` where no store is configured and `StoreUnavailable`. A broker that is away is told of
+    on stderr; what the store holds can be worked with all the same, and the command ends with the code AWAY.
+    """
+    from celery_recovery.recovery import Recovery
+
+    recovery = Recovery.of(ctx.obj.app)
+    letters = recovery.dead_letters
+    letters.store.ping()
+    output = Output(no_color=ctx.obj.no_color, quiet=ctx.obj.quiet, as_json=as_json)
+    redact = Redactor(recovery.settings.redact)
+    here = Session(app=ctx.obj.app, recovery=recovery, letters=letters, output=output, redact=redact)
+    here.drained = _drain(here)
+    yield here
+    if here.drained is None:
+        ctx.exit(int(ExitCode.AWAY))
+
+
+def _drain(here: Session) -> int | None:
+    """Move waiting letters; None when the broker cannot be reached."""
+    from kombu.exceptions import OperationalError
+
+    queue = here.recovery.dead_letter_queue.name
+    slow = threading.Timer(PATIENCE, here.output.note, (f"Asking the broker for letters that wait in {queue} …",))
+    slow.daemon = True
+    slow.start()
+    try:
+        return here.letters.drain()
+    except (OperationalError, *_connection_errors(here.app)) as exc:
+        here.output.warn(f"The broker is away: {exc}. Letters that still wait in its queue {queue} are not seen.")
+        return None
+    finally:
+        slow.cancel()
+
+
+def _connection_errors(app: Celery) -> tuple[type[Exception], ...]:
+    """What this broker's client raises when it cannot connect, or is cut off."""
+    with app.connection_for_read() as connection:
+        return (*connection.connection_errors, *connection.channel_errors)

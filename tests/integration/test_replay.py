@@ -27,6 +27,7 @@ LETTERS = 2000
 #: Short, so that a test need not wait for the leases of killed replays.
 LEASE = 0.4
 RAN = "ran"
+_RECOVERED = Filter(state=(LetterState.RECOVERED,))
 fork = multiprocessing.get_context("fork")
 
 
@@ -91,7 +92,7 @@ def test_killed_again_and_again(shop, seed):
             os.kill(run.pid, signal.SIGKILL)
             run.join()
             kills += 1
-        _wait_for(lambda: store.count(Filter(state=(LetterState.RECOVERED,))) == LETTERS)
+        _wait_for(lambda: store.count(_RECOVERED) == LETTERS)
     finally:
         worker.kill()
         worker.join()
@@ -99,6 +100,56 @@ def test_killed_again_and_again(shop, seed):
     assert Counter(task_id.decode() for task_id in ledger.lrange(RAN, 0, -1)) == Counter(ids)
     assert kills >= 10
     assert store.stats().by_state["recovered"] == LETTERS
+
+
+class _Dying(DeadLetterStore):
+    """A store whose process is killed at a named point of the first batch of a replay."""
+
+    point = ""
+
+    def _reach(self, point: str) -> None:
+        if point == self.point:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def claim(self, *args: Any, **options: Any) -> Any:
+        claims = super().claim(*args, **options)
+        self._reach("claimed")
+        return claims
+
+    def published(self, *args: Any) -> int:
+        self._reach("published")
+        noted = super().published(*args)
+        self._reach("marked")
+        return noted
+
+
+def replay_until(point: str, broker: str, store_url: str) -> None:
+    """The operator's command, killed at that point."""
+    app = Celery("shop", broker=broker, set_as_current=False)
+    store = _Dying(connect(store_url))
+    store.point = point
+    DeadLetterQueue(app, store, Publisher(app, timeout=10)).replay(Filter(), lease=LEASE)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(("point", "twins"), [("claimed", 0), ("published", 100), ("marked", 0)])
+def test_killed_at(shop, point, twins):
+    """Killed at each point of its work and run again: every letter runs once, and just the copies too many do not."""
+    broker, store_url, store, ids = shop
+    killed = fork.Process(target=replay_until, args=(point, broker, store_url))
+    killed.start()
+    killed.join(60)
+    assert killed.exitcode == -signal.SIGKILL
+    replay_all(broker, store_url)
+    assert Redis.from_url(broker).llen("celery") == LETTERS + twins
+    worker = fork.Process(target=work, args=(broker, store_url))
+    worker.start()
+    ledger = Redis.from_url(store_url, db=63)
+    _wait_for(lambda: ledger.llen(RAN) + int(ledger.get("twins") or 0) == LETTERS + twins)
+    worker.kill()
+    worker.join()
+    assert Counter(task_id.decode() for task_id in ledger.lrange(RAN, 0, -1)) == Counter(ids)
+    assert int(ledger.get("twins") or 0) == twins
 
 
 def _wait_for(done: Any, seconds: float = 30) -> None:

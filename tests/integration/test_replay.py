@@ -135,7 +135,7 @@ def replay_until(point: str, broker: str, store_url: str) -> None:
 @pytest.mark.parametrize(("point", "twins"), [("claimed", 0), ("published", 100), ("marked", 0)])
 def test_killed_at(shop, point, twins):
     """Killed at each point of its work and run again: every letter runs once, and just the copies too many do not."""
-    broker, store_url, store, ids = shop
+    broker, store_url, _, ids = shop
     killed = fork.Process(target=replay_until, args=(point, broker, store_url))
     killed.start()
     killed.join(60)

@@ -23,7 +23,7 @@ from celery_recovery.exceptions import PublishFailed, UnserialisableLetter
 __all__ = ("Publisher", "dead_letter_queue")
 
 #: Within one try, kombu itself reconnects this often before it gives the error to us.
-_RECONNECT = {"max_retries": 2, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.5}
+_RECONNECT: dict[str, float] = {"max_retries": 2, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.5}
 #: Seconds between our tries: short at first (a failover), never long (the worker's slot is waiting).
 _PAUSES = (0.2, 0.5, 1.0, 2.0)
 #: What a serialiser raises for a value it does not know.
@@ -49,6 +49,9 @@ class Publisher:
     def __init__(self, app: Celery, timeout: float) -> None:
         self.app = app
         self.timeout = timeout
+        # a broker that is alarmed takes the message and stays silent: the wait for its word is bounded as well
+        tries = _RECONNECT["max_retries"] + 1
+        self._patience = {"retry": True, "retry_policy": _RECONNECT, "confirm_timeout": timeout / tries}
 
     def publish(  # noqa: PLR0913  # a message has that many parts
         self,
@@ -79,8 +82,7 @@ class Publisher:
                 content_type=content_type,
                 content_encoding=content_encoding,
                 delivery_mode=2,
-                retry=True,
-                retry_policy=_RECONNECT,
+                **self._patience,
                 **{**properties, **place},
             )
 
@@ -102,8 +104,7 @@ class Publisher:
                 routing_key=queue.routing_key,
                 declare=[queue],
                 delivery_mode=2,
-                retry=True,
-                retry_policy=_RECONNECT,
+                **self._patience,
                 **properties,
             )
 
@@ -120,7 +121,7 @@ class Publisher:
         def send(producer: Producer, serializer: str) -> None:
             if not options.get("queue"):
                 _check_route(producer, options.get("exchange") or "", options.get("routing_key") or "")
-            signature.apply_async(producer=producer, serializer=serializer, retry=True, retry_policy=_RECONNECT)
+            signature.apply_async(producer=producer, serializer=serializer, **self._patience)
 
         self._with_any_serializer(send, serializers)
 

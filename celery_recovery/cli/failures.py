@@ -12,7 +12,7 @@ from kombu.exceptions import OperationalError
 from celery_recovery.cli.text import visible
 from celery_recovery.exceptions import ConfigurationError, LetterNotFound, PublishFailed, StoreUnavailable
 
-__all__ = ("ExitCode", "Failure", "explained")
+__all__ = ("ExitCode", "Failure", "broker_away", "explained")
 
 
 class ExitCode(enum.IntEnum):
@@ -49,12 +49,17 @@ def explained(exc: BaseException, ctx: click.Context) -> click.ClickException | 
     if isinstance(exc, LetterNotFound):
         return Failure(str(exc), ExitCode.UNKNOWN_ID)
     if isinstance(exc, (PublishFailed, OperationalError)):
-        return Failure(f"The broker is away: {exc}", ExitCode.AWAY)
+        return Failure(broker_away(exc), ExitCode.AWAY)
     if isinstance(exc, redis.ConnectionError | redis.TimeoutError):  # of the result backend: the store says its own
         return Failure(f"The result backend is away: {exc}", ExitCode.AWAY)
     if isinstance(exc, KeyboardInterrupt):
         return Failure("Interrupted.", ExitCode.INTERRUPTED)
     return None
+
+
+def broker_away(exc: BaseException) -> str:
+    """The sentence for a broker that cannot be reached."""
+    return f"The broker is away: {str(exc).rstrip('.') or type(exc).__name__}."
 
 
 def _app_hint(ctx: click.Context) -> str:

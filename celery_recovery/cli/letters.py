@@ -103,11 +103,16 @@ def _where(letter: Shown) -> dict[str, str]:
         "First failure": _when(letter["first_failure"]) if letter["first_failure"] else "",
         "Deferrals": str(letter["deferrals"] or ""),
         "Origin": place or "not known",
-        "Root": letter["root_id"] if letter["root_id"] not in (None, letter["id"]) else "",
-        "Parent": letter["parent_id"] or "",
+        "Root": _other(letter, "root_id"),
+        "Parent": _other(letter, "parent_id"),
         "Group": letter["group"] or "",
         "Chords": ", ".join(letter["chords"]),
     }
+
+
+def _other(letter: Shown, name: str) -> str:
+    """The id of another task; a retried task is its own parent, which tells nobody anything."""
+    return letter[name] if letter[name] not in (None, letter["id"]) else ""
 
 
 def _since(letter: Shown) -> dict[str, str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from celery_recovery.cli.failures import ExitCode
+from celery_recovery.cli.failures import ExitCode, broker_away
 from celery_recovery.cli.output import Output
 from celery_recovery.redact import Redactor
 
@@ -72,7 +72,7 @@ def _drain(here: Session) -> int | None:
     try:
         return here.letters.drain()
     except (OperationalError, *_connection_errors(here.app)) as exc:
-        here.output.warn(f"The broker is away: {exc}. Letters that still wait in its queue {queue} are not seen.")
+        here.output.warn(f"{broker_away(exc)} Letters that still wait in its queue {queue} are not seen.")
         return None
     finally:
         slow.cancel()

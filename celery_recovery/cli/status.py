@@ -22,8 +22,7 @@ __all__ = ("status",)
 _GROUP = "Output"
 _COUNTS = ("attempts", "first_try", "recovered", "retried", "dead_lettered", "failed", "watched")
 _COLUMNS = (
-    Column("TASK", least=12, front=True),
-    Column("ERROR TYPE"),
+    Column("TASK, ERROR TYPE", least=16, front=True),
     *(Column(title, right=True) for title in ("RUNS", "1ST TRY", "RECOV", "RETRIED", "DEAD", "FAILED", "WATCHED")),
 )
 
@@ -98,10 +97,10 @@ def _show_rates(output: Output, rates: Sequence[dict[str, Any]], limit: int) -> 
 
 
 def _rows(task: str, sums: dict[str, int], rates: Iterable[dict[str, Any]]) -> Iterable[list[str]]:
-    yield [task, "", *_numbers(sums)]
+    yield [task, *_numbers(sums)]
     for rate in rates:
         if rate["error_type"]:
-            yield ["", rate["error_type"], *_numbers(rate)]
+            yield [f"  {rate['error_type']}", *_numbers(rate)]
 
 
 def _sums(rates: Iterable[dict[str, Any]]) -> dict[str, int]:

@@ -59,9 +59,11 @@ def padded(text: str, cells: int, *, right: bool = False) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds in the two largest units that matter: `0.8s`, `42s`, `7m`, `3h 12m`, `5d 4h`."""
+    """Seconds in the two largest units that matter: `12ms`, `1.5s`, `42s`, `7m`, `3h 12m`, `5d 4h`."""
+    if seconds < 1:
+        return f"{max(seconds, 0) * 1000:.0f}ms"
     if seconds < 10:
-        return f"{max(seconds, 0):.1f}s".replace(".0s", "s")
+        return f"{seconds:.1f}s".replace(".0s", "s")
     parts = []
     rest = round(seconds)
     for unit, size in (*_UNITS, ("s", 1)):

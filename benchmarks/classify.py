@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from celery_recovery.errors import classify
 
-_REPEAT, _NUMBER = 80, 100  # short runs: the best of them met no other process
+_REPEAT, _NUMBER = 200, 50  # short runs: the best of them met no other process
 
 
 class _Answer503(http.server.BaseHTTPRequestHandler):

@@ -314,6 +314,7 @@ FAMILY = Family(
         **each("tornado.iostream", "UnsatisfiableReadError StreamBufferFullError", _UNREADABLE),
         **each("h11._util", "RemoteProtocolError", _LOST),
         "h11._util.LocalProtocolError": _MISUSE,
+        "h11._util.ProtocolError": _LOST,
         "h2.exceptions.H2Error": _LOST,
         **each("h2.exceptions", "InvalidSettingsValueError FrameTooLargeError", permanent(_N)),
         "hpack.exceptions.HPACKError": permanent(_P),

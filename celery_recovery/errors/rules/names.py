@@ -61,7 +61,7 @@ _NAMES: tuple[tuple[str, Verdict, str], ...] = (
         (?:order|account|card|product|item|seat|stock|customer|user|invoice|coupon)_?(?:disabled|frozen|unavailable|locked)
         business domain_?(?:error|exception|rule) rule_?(?:error|viol|fail|broken) policy violation
         limit_?(?:exceeded|reached) quota credit_?limit (?<!load)(?<!load_)balance not_?allowed conflict refund
-        chargeback payment_?required prohibited""",
+        chargeback payment_?required prohibited precondition""",
     ),
     (
         "remote",
@@ -103,7 +103,8 @@ _NAMES: tuple[tuple[str, Verdict, str], ...] = (
     (
         "validation",
         permanent(_T.VALIDATION),
-        r"""validat invalid illegal bad_?(?:request|input|value|data|argument|param) constraint
+        r"""validat invalid illegal not_?(?:supported|implemented|acceptable) ambiguous
+        bad_?(?:request|input|value|data|argument|param) constraint
         out_?of_?(?:range|bounds) unsupported unprocessable required missing
         too_?(?:long|large|big|short|small|many) wrong_?(?:type|value) (?:input|data|integrity)_?error
         empty_?(?:file|input|payload|data|result) unacceptable unexpected_?(?:value|input) mismatch""",

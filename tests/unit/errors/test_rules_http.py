@@ -27,7 +27,7 @@ def _said(exc: BaseException) -> tuple[str, bool]:
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
-    """`/503` answers 503; `/close` hangs up, `/short` and `/chunk` in the middle; `/slow` waits; `/gzip` lies."""
+    """`/503` answers 503; `/close` hangs up, `/short` and `/chunk` in the middle; `/slow` waits."""
 
     def do_GET(self) -> None:
         name = self.path[1:]
@@ -105,8 +105,7 @@ def _failure(call, *args, **options) -> ErrorInfo:
 # --- status ----------------------------------------------------------------------------------------------------------
 
 TRANSIENT = [408, 420, 421, 423, 425, 429, 449, 499, 500, 502, 503, 504, 507, 520, 524, 529, 598, 599]
-PERMANENT = [301, 304, 400, 401, 402, 403, 404, 405, 406, 407, 409, 410, 411, 412, 413, 414, 415, 416, 417, 418, 422, 424,
-             426, 428, 431, 451, 480, 501, 505, 508, 511, 526]  # fmt: skip
+PERMANENT = [301, 304, *range(400, 408), *range(409, 419), 422, 424, 426, 428, 431, 451, 480, 501, 505, 508, 511, 526]
 
 
 @pytest.mark.parametrize("status", TRANSIENT)

@@ -84,16 +84,9 @@ def test_without_a_status(path, expected):
 
 @pytest.mark.parametrize(
     ("code", "retryable"),
-    [(1001, True), (1006, True), (1011, True), (1012, True), (1013, True), (1014, True), (None, True), (4429, True)]
-    + [
-        (1002, False),
-        (1003, False),
-        (1007, False),
-        (1008, False),
-        (1009, False),
-        (1015, False),
-        (3000, False),
-        (4401, False),
+    [
+        *dict.fromkeys((1001, 1006, 1011, 1012, 1013, 1014, None, 4429), True).items(),
+        *dict.fromkeys((1002, 1003, 1007, 1008, 1009, 1015, 3000, 4401), False).items(),
     ],
 )
 def test_close_codes(code, retryable):

@@ -28,7 +28,7 @@ from typing import Any
 from books import FINISHED, Books, Submitted, read_ledger, read_results
 from embedded import NoRedis, accepts, free_port, running, start_redis
 from orders import Order, write_orders
-from screen import Progress, print_books, print_comparison, print_groups, say, section
+from screen import Progress, print_books, print_groups, print_passing, print_repaired, say, section
 from service import fault_of
 
 __all__ = ("Demo", "main")
@@ -149,8 +149,7 @@ def first_run(demo: Demo, orders: list[Order], timeout: float) -> Books:
 def operate(demo: Demo) -> None:
     """What an operator does: look, have the cause repaired, put back what that can help."""
     recovery("status")
-    recovery("dlq", "stats")
-    recovery("dlq", "list", "--limit", "5")
+    recovery("dlq", "list", "--error-type", "network", "--limit", "3")
     section("The partner repairs the service")
     request = urllib.request.Request(f"http://127.0.0.1:{demo.service_port}/fix", data=b"{}", method="POST")
     with urllib.request.urlopen(request, timeout=5) as answer:
@@ -174,6 +173,10 @@ def play(demo: Demo, orders: list[Order], timeout: float) -> bool:
     section(f"{len(orders):,} orders, {CONCURRENCY} worker processes, a service with faults of its own")
     first = first_run(demo, orders, timeout)
     print_books("The books after the first run", first)
+    faults = {order.id: fault for order in orders if not order.defect and (fault := fault_of(order.id))}
+    passing = {order_id for order_id, fault in faults.items() if fault.times is not None}
+    repairable = {order_id for order_id, fault in faults.items() if fault.fixable}
+    print_passing(first, passing)
     print_groups(demo.groups())
     section("The operator's part")
     operate(demo)
@@ -181,8 +184,7 @@ def play(demo: Demo, orders: list[Order], timeout: float) -> bool:
         demo.watch(progress, timeout)
     second = demo.balance(before=first)
     print_books("The books after the repair", second)
-    repairable = {order.id for order in orders if (fault := fault_of(order.id)) and fault.fixable and not order.defect}
-    print_comparison(first, second, repairable)
+    print_repaired(first, second, repairable)
     return first.balanced and second.balanced
 
 

@@ -12,7 +12,7 @@ from books import Books
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ("Progress", "print_books", "print_comparison", "print_groups", "say", "section")
+__all__ = ("Progress", "print_books", "print_groups", "print_passing", "print_repaired", "say", "section")
 
 WIDTH = 116  # columns
 
@@ -75,27 +75,32 @@ def _rich_bar() -> Any:
 def print_books(title: str, books: Books) -> None:
     """The account of every order, and whether it adds up."""
     section(title)
-    rows = [("shipped at the first try", books.count("first try")), ("shipped after retries", books.count("recovered"))]
-    if books.count("replayed"):
-        rows.append(("shipped after a replay", books.count("replayed")))
-    dead = books.dead_by_type()
-    rows.append(("dead-lettered", sum(dead.values())))
+    ends = {
+        "succeeded at the first try": books.count("first try"),
+        "recovered by retries": books.count("recovered"),
+        "recovered by a replay": books.count("replayed"),
+        "dead-lettered": books.count("dead"),
+        "open": books.count("open"),
+    }
     _row("submitted", books.submitted)
-    for name, number in rows:
+    for name, number in ends.items():
         _row(name, number)
-    for error_type, number in dead.most_common():
-        _row(f"    {error_type}", number)
-    _row("open", books.count("open"))
+        if name == "dead-lettered":
+            for error_type, part in books.dead_by_type().most_common():
+                _row(f"    {error_type}", part)
     say(f"  {'─' * 38}")
-    parts = [number for _, number in rows] + [books.count("open")]
-    say(f"  {books.submitted:,} {'=' if sum(parts) == books.submitted else '≠'} {' + '.join(f'{n:,}' for n in parts)}")
-    asked = f"{books.asked_again:,} effects were asked for more than once"
-    say(f"  {books.retried:,} retries. By the service's own ledger {asked}")
-    say(f"  and {books.twice:,} took place twice.")
-    for problem in books.problems[:20]:
+    total, parts = sum(ends.values()), " + ".join(f"{number:,}" for number in ends.values())
+    say(f"  {books.submitted:,} {'=' if total == books.submitted else '≠'} {parts}")
+    say("  By the service's own ledger:")
+    say(f"  {books.asked_again:,} effects were asked for more than once, {books.twice:,} took place twice.")
+    _print_problems(books.problems)
+
+
+def _print_problems(problems: list[str], limit: int = 20) -> None:
+    for problem in problems[:limit]:
         say(f"  PROBLEM: {problem}", strong=True)
-    if len(books.problems) > 20:
-        say(f"  … and {len(books.problems) - 20:,} more", strong=True)
+    if len(problems) > limit:
+        say(f"  … and {len(problems) - limit:,} more", strong=True)
 
 
 def print_groups(groups: list[tuple[int, str, str]]) -> None:
@@ -106,11 +111,18 @@ def print_groups(groups: list[tuple[int, str, str]]) -> None:
         say(line if len(line) <= WIDTH else f"{line[: WIDTH - 1]}…")
 
 
-def print_comparison(before: Books, after: Books, repairable: set[str]) -> None:
+def print_passing(books: Books, met: set[str]) -> None:
+    """What became of the orders for which the service had planned a fault that passes."""
+    shipped = {order_id for order_id in met if books.ends.get(order_id) in ("first try", "recovered")}
+    say(f"  {books.retried:,} retries. Of {len(met):,} orders that met a passing fault of their own,")
+    say(f"  {len(shipped):,} recovered without help.")
+
+
+def print_repaired(before: Books, after: Books, repairable: set[str]) -> None:
     """What the repair and the replay brought."""
     was_dead = {order_id for order_id in repairable if before.ends.get(order_id, "").startswith("dead")}
     shipped = {order_id for order_id in was_dead if after.ends.get(order_id) == "replayed"}
-    say(f"\n  Of {len(was_dead):,} orders that had died of what was repaired, {len(shipped):,} are shipped now.")
+    say(f"  Of {len(was_dead):,} orders that had died of what was repaired, {len(shipped):,} are shipped now.")
 
 
 def _row(name: str, number: int) -> None:

@@ -8,7 +8,8 @@ RabbitMQ). Once as they are, once with `celery_recovery.RecoverableTask` as the 
 own fixture.
 
 A *difference* is a test that passes without us and, in three runs, never with us. What fails once is run up to two more
-times in both ways, because some of these tests fail now and then, or hang, all by themselves.
+times in both ways, because some of these tests fail now and then, or hang, all by themselves. In the further runs
+Celery's own `flaky` marks count, in the first they do not.
 
 Exit code: 0 no difference; 1 at least one; 2 wrong use. `plain.json` and `recoverable.json` (every test, every run) and
 `differences.json` are left in `--out`.
@@ -114,7 +115,7 @@ def _run_again(suite: Suite, ours: Mode, plain: Outcomes, recoverable: Outcomes,
         if not suspects or len(suspects) > TOO_MANY:
             return
         print(f"{len(suspects)} to look at again ({number + 1} of {FURTHER_RUNS})", flush=True)
-        runs = [Run(mode=mode, targets=suspects, label=f"again, {mode.name}") for mode in (PLAIN, ours)]
+        runs = [Run(mode=mode, targets=suspects, label=f"again, {mode.name}", again=True) for mode in (PLAIN, ours)]
         again_plain, again_ours = _collect(suite, runs, ours, wanted)
         for test in suspects:
             plain[test] += again_plain.get(test, [])

@@ -51,8 +51,8 @@ GROUPS = {
 
 #: Of the tools that Celery's CI installs, those that `t/integration` imports or uses; versions are the ones it pins.
 _TOOLS = (
-    "pytest", "pytest-celery", "pytest-click", "pytest-order", "pytest-subtests", "pytest-timeout", "freezegun",
-    "tblib", "pydantic", "cryptography", "msgpack", "PyYAML", "sqlalchemy", "Django",
+    "pytest", "pytest-celery", "pytest-click", "pytest-order", "pytest-rerunfailures", "pytest-subtests",
+    "pytest-timeout", "freezegun", "tblib", "pydantic", "cryptography", "msgpack", "PyYAML", "sqlalchemy", "Django",
 )  # fmt: skip
 
 #: Installed in the same versions as in the environment that runs the comparison.
@@ -111,6 +111,9 @@ class Run:
     mode: Mode
     targets: Sequence[str]
     label: str
+    #: A further look at a few tests: they may depend on a worker that an earlier test has started, so there is one; and
+    #: Celery's own `flaky` marks count, as some assert what a worker has logged after a hundredth of a second.
+    again: bool = False
     _services: ExitStack = field(default_factory=ExitStack)
     _folder: Path = Path()
     _process: Process | None = None
@@ -163,8 +166,8 @@ class Run:
         return outcomes
 
     def _command(self, suite: Suite, wanted: Wanted) -> list[str]:
-        # No re-run plugin: Celery's `flaky` marks would hide what the comparison is about.
         command = [str(suite.python), "-m", "pytest", "-p", "suite_plugin", "-p", "no:cacheprovider", "-q"]
+        command += ["--start-worker", "--rerun-except", "Timeout"] if self.again else ["-p", "no:rerunfailures"]
         command += ["--record", str(self._folder / "outcomes.jsonl"), "--cap", str(wanted.cap)]
         command += ["--basetemp", str(self._folder / "basetemp")]
         command += ["-k", wanted.expression] if wanted.expression else []

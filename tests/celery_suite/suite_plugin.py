@@ -7,14 +7,15 @@
   once if the class did not reach the app, so that plain Celery is never compared with itself.
 - `--settings JSON` are Celery settings for those apps; policies are written as plain data.
 - `--record FILE` gets one JSON line per finished test. A test that hangs ends after `--cap` seconds, whatever its own
-  mark says, and is recorded as such. Re-runs are the business of `compare.py`: it loads no re-run plugin.
+  mark says, and is recorded as such. Re-runs are the business of `compare.py`.
 """
 
 from __future__ import annotations
 
 import json
 import pkgutil
-from collections.abc import Iterator
+from collections import UserDict
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--task-class", default="", help="MODULE:NAME of the app's task class; left out: Celery's own")
     group.addoption("--settings", default="{}", help="Celery settings of the suite's apps, as JSON")
     group.addoption("--record", default="", help="file for the outcomes, one JSON line per test")
+    group.addoption("--start-worker", action="store_true", help="the session's worker, even if no test asks for it")
     group.addoption("--cap", type=float, default=180.0, help="seconds after which a test counts as hung")
 
 
@@ -41,6 +43,8 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(_Recorder(Path(config.getoption("--record"))), "outcome-recorder")
     if config.getoption("--task-class"):
         config.pluginmanager.register(_TaskClass(config), "task-class")
+    if config.getoption("--start-worker"):
+        config.pluginmanager.register(_StartedWorker(), "started-worker")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -60,13 +64,29 @@ class _TaskClass:
         self.settings: dict[str, Any] = json.loads(config.getoption("--settings"))
 
     @pytest.fixture(scope="session")
-    def celery_parameters(self) -> dict[str, Any]:
-        return {"task_cls": self.task_cls, "changes": self.settings}
+    def celery_parameters(self) -> Mapping[str, Any]:
+        return _FreshEachTime({"task_cls": self.task_cls, "changes": self.settings})
 
     @pytest.fixture(scope="session", autouse=True)
     def task_class_in_place(self, celery_session_app: Any) -> None:
         if not issubclass(celery_session_app.Task, self.task_cls):
             pytest.exit(f"{self.task_cls!r} did not become the app's task class", returncode=70)
+
+
+class _FreshEachTime(UserDict[str, Any]):
+    """`Celery(**parameters)` keeps `changes` and writes into it: every app needs its own."""
+
+    def __getitem__(self, key: str) -> Any:
+        value = super().__getitem__(key)
+        return dict(value) if isinstance(value, dict) else value
+
+
+class _StartedWorker:
+    """Many tests send tasks without asking for the worker: in the whole suite, an earlier test has started it."""
+
+    @pytest.fixture(scope="session", autouse=True)
+    def worker_started(self, celery_session_worker: Any) -> None:
+        pass
 
 
 class _Recorder:
@@ -85,13 +105,17 @@ class _Recorder:
             return
         if not hasattr(report, "context"):  # a subtest's time is part of its test's
             seen["seconds"] = round(seen["seconds"] + report.duration, 2)
+        if str(report.outcome) == "rerun":  # because of a `flaky` mark: only the last attempt counts
+            del self.open[report.nodeid]
+            return
         outcome, why = _read(report)
         if _BADNESS[outcome] > _BADNESS[seen["outcome"]]:
             seen.update(outcome=outcome, why=why)
 
     def pytest_runtest_logfinish(self, nodeid: str) -> None:
-        with self.path.open("a", encoding="utf-8") as lines:
-            lines.write(json.dumps(self.open.pop(nodeid)) + "\n")
+        if nodeid in self.open:
+            with self.path.open("a", encoding="utf-8") as lines:
+                lines.write(json.dumps(self.open.pop(nodeid)) + "\n")
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:

@@ -8,7 +8,8 @@ Of one exception, the first of these that knows it counts:
 4. members, if it is a group: transient only if every member is; the type is that of the worst member, i.e. the first of
    those that are permanent, else the first of the most severe;
 5. the operating system's number, and the built-in classes that stand for one;
-6. its explicit cause, if the class says nothing itself (`raise Wrapper from cause`); never its mere context;
+6. its explicit cause, if the class says nothing itself (`raise Wrapper from cause`), or else an exception that it
+   carries as an argument or in an attribute such as `orig` or `reason`; never its mere context;
 7. what the class is called;
 8. the built-in class it derives from;
 9. what an opaque class says in its message.
@@ -25,7 +26,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from celery_recovery.errors.model import ErrorSeverity, ErrorType
-from celery_recovery.errors.reading import attr, cause_of, has_attributes, text_of
+from celery_recovery.errors.reading import args_of, attr, cause_of, has_attributes, text_of
 from celery_recovery.errors.rules.names import by_message
 from celery_recovery.errors.rules.protocols import wait_of, wishes
 from celery_recovery.errors.rules.rule import Answer, Look, Through, Verdict
@@ -37,7 +38,23 @@ __all__ = ("SEVERITY", "UNKNOWN", "Case", "Ruling", "answer_of", "verdict_of")
 UNKNOWN = Verdict(ErrorType.UNKNOWN, True)
 #: Exceptions looked at for one ruling, and how many of them deep; beyond that nothing is followed.
 _LOOKS, _DEPTH = 200, 30
-_MEMBERS = 50
+_MEMBERS, _HELD_ARGS = 50, 4
+_HOLDERS = (
+    "orig",
+    "original",
+    "original_error",
+    "original_exception",
+    "inner",
+    "inner_exception",
+    "wrapped",
+    "reason",
+    "cause",
+    "exc",
+    "exception",
+    "error",
+    "last_error",
+    "last_exception",
+)
 
 #: How bad a type is where the rule itself does not say. Rules say HIGH for credentials, certificates, settings, file
 #: permissions, exhausted descriptors and lost workers, CRITICAL for full disks.
@@ -167,7 +184,7 @@ class Case:
         base = self._by_steps(plan.base, exc)
         if base is not None and (base.exc is not exc or base.rule.startswith("os.")):
             return base
-        cause = self._by_cause(exc) if base is None else None
+        cause = self._by_cause(exc, plan) if base is None else None
         if cause is not None and cause.certain:
             return cause
         if plan.named is not None:
@@ -177,9 +194,13 @@ class Case:
         said = by_message(text_of(exc))
         return Ruling(said, f"message.{said.rule}", exc, certain=False) if said else None
 
-    def _by_cause(self, exc: BaseException) -> Ruling | None:
+    def _by_cause(self, exc: BaseException, plan: Plan) -> Ruling | None:
         cause = cause_of(exc)
-        return self.judge(cause) if cause is not None else None
+        ruling = self.judge(cause) if cause is not None else None
+        if ruling is not None:
+            return ruling
+        held = _held(exc, plan)
+        return self.judge(held) if held is not None else None
 
     def _with_wait(self, ruling: Ruling) -> Ruling:
         verdict = ruling.verdict
@@ -187,6 +208,19 @@ class Case:
             return ruling
         wait = wait_of(ruling.exc)
         return ruling if wait is None else ruling._replace(verdict=replace(verdict, retry_after=wait))
+
+
+def _held(exc: BaseException, plan: Plan) -> BaseException | None:
+    """An exception that an opaque one carries: as an argument, or where wrappers commonly keep it."""
+    for arg in args_of(exc)[:_HELD_ARGS]:
+        if isinstance(arg, BaseException):
+            return arg
+    if plan.shaped or has_attributes(exc):
+        for name in _HOLDERS:
+            inner = attr(exc, name)
+            if isinstance(inner, BaseException):
+                return inner
+    return None
 
 
 def _as_wished(exc: BaseException, found: Ruling | None) -> Ruling | None:

@@ -126,6 +126,23 @@ def test_an_opaque_wrapper_is_as_good_as_its_cause(wrapper):
     assert classify(exc).error_code == "ECONNRESET"
 
 
+@pytest.mark.parametrize("name", ["orig", "original_exception", "inner", "reason", "last_exception", "exc"])
+def test_an_opaque_wrapper_is_as_good_as_what_it_carries(name):
+    """Wrappers of older code keep the exception in an attribute, or as an argument."""
+    exc = Odd("x")
+    setattr(exc, name, ConnectionResetError(104, "reset"))
+    assert _said(exc) == ("network", True)
+    for cls in (Odd, RuntimeError, Exception, OSError):
+        assert _said(cls("it failed", TimeoutError())) == ("network", True)
+
+
+def test_an_exception_that_carries_itself_ends():
+    """Nor is a circle of attributes walked for ever."""
+    one, two = Odd("x"), Odd("y")
+    one.inner, two.inner = two, one  # type: ignore[attr-defined]
+    assert classify(one).error_type is ErrorType.UNKNOWN
+
+
 def test_a_mere_context_does_not_count():
     """What was handled when it was raised is not why."""
     exc = Odd("x")

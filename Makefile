@@ -29,7 +29,7 @@ lint: $(VENV)/.dev ## Style, format, types, and who may import whom
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-ONLY ?= $(filter-out __%,$(basename $(notdir $(wildcard benchmarks/*.py))))
+ONLY ?= $(filter-out __% %_app,$(basename $(notdir $(wildcard benchmarks/*.py))))
 .PHONY: bench
 bench: $(VENV)/.dev ## All benchmarks, beside plain Celery (ONLY="classify replay_rate" chooses)
 	@for name in $(ONLY); do echo "=== $$name"; $(BIN)/python benchmarks/$$name.py $(ARGS) || exit; done

@@ -144,8 +144,12 @@ class Recovery(Parts):
         replay = _replay_of(request)
         if replay is None or self.store is None:
             return
+        redelivered = (request.delivery_info or {}).get("redelivered")
+        fresh = not (redelivered or request.retries or History.from_header(request.__dict__["recovery"]).deferrals)
         try:
-            verdict = self.store.started(request.id, replay["token"], replay["copy"], request.hostname or "")
+            verdict = self.store.started(
+                request.id, replay["token"], replay["copy"], request.hostname or "", fresh=fresh
+            )
         except StoreUnavailable as exc:  # running it twice is better than not at all
             logger.warning("replay of %s[%s] starts unchecked: %s", task.name, request.id, exc)
             return

@@ -21,6 +21,7 @@ from kombu import Queue
 from kombu.serialization import registry
 from kombu.utils.encoding import safe_repr
 
+from celery_recovery.dead_letters.chords import renew
 from celery_recovery.dead_letters.exchange import Publisher
 from celery_recovery.dead_letters.letter import Letter, clean_headers
 from celery_recovery.dead_letters.store import DeadLetterStore
@@ -259,6 +260,7 @@ class Actions:
 
     def _held(self, failure: Failure, decision: Decision) -> BaseException:
         """Leave the task open: neither chord nor chain learns of a failure until a replay or a discard ends it."""
+        renew(failure.task.backend, chords_of(failure.request))
         if not failure.request.ignore_result:
             info = failure.info
             meta = {"exc_type": info.exception, "exc_message": info.message, "reason": decision.reason.value}

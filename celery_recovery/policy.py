@@ -311,8 +311,9 @@ DEFAULT_POLICIES: Mapping[ErrorType, RetryPolicy] = MappingProxyType(
         ErrorType.FILESYSTEM: RetryPolicy(max_attempts=5, base_delay=5, max_delay=300),
         # 60+120 s: memory returns when *other* tasks end; each try may hurt them, so few and far between.
         ErrorType.MEMORY: RetryPolicy(max_attempts=3, base_delay=60, max_delay=600),
-        # 5+10 s: most unknown errors are bugs, which no retry mends; two more tries find the lucky rest.
-        ErrorType.UNKNOWN: RetryPolicy(max_attempts=3, base_delay=5, max_delay=60),
+        # 1+2 s: most unknown errors are bugs, which no retry mends and somebody waits to hear of; two more tries find
+        # the lucky rest.
+        ErrorType.UNKNOWN: RetryPolicy(max_attempts=3, base_delay=1, max_delay=60),
         ErrorType.VALIDATION: _SELDOM,
         ErrorType.PARSING: _SELDOM,
         ErrorType.SCHEMA: _SELDOM,

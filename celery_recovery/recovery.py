@@ -44,7 +44,7 @@ from celery.utils.serialization import raise_with_context
 
 from celery_recovery.actions import Call, Failure, Origin, chords_of
 from celery_recovery.dead_letters.state import LetterState
-from celery_recovery.decision import Action, Asked, Decision, History, Situation, decide
+from celery_recovery.decision import Action, Ask, Asked, Decision, History, Situation, decide
 from celery_recovery.errors.model import ErrorInfo, ErrorType
 from celery_recovery.exceptions import ConfigurationError, Quarantine, RecoveryControl, StoreUnavailable
 from celery_recovery.monitoring.watch import Watch
@@ -184,7 +184,8 @@ class Recovery(Parts):
     def decide(self, failure: Failure, asked: Asked | None) -> Decision:
         """Gather the plain values of the situation and let the pure function choose."""
         course = self.policies_of(failure.task).course(failure.exc, failure.info)
-        course = course_within(failure.task, course)
+        by_hand = asked is not None and asked.ask is Ask.RETRY
+        course = course_within(failure.task, course, by_hand=by_hand)
         situation = Situation(
             info=failure.info,
             policy=course.retry,
@@ -317,8 +318,8 @@ class Recovery(Parts):
         self._wired = True
         self.app.steps["worker"].add("celery_recovery.worker.bootsteps:IntakeStep")
         self._watch.connect()
-        signals.worker_process_shutdown.connect(self._flush, weak=False)
-        signals.worker_shutdown.connect(self._flush, weak=False)
+        signals.worker_process_shutdown.connect(self._flush)
+        signals.worker_shutdown.connect(self._flush)
         return True
 
     def check(self, task: type[Task]) -> None:

@@ -43,9 +43,14 @@ def task_policy(task: type[Task] | Task, app_policies: Any) -> RecoveryPolicy:
     return policy.refined(task.policies, task.policy)
 
 
-def course_within(task: Task, course: Course) -> Course:
-    """The course with the task's own `max_retries`, unless a policy of the task's said more."""
+def course_within(task: Task, course: Course, *, by_hand: bool = False) -> Course:
+    """The course with the task's own `max_retries`, unless a policy of the task's said more.
+
+    `by_hand`: the task called `self.retry()`. Where no policy was ever spoken of, Celery's own limit (3) is meant then.
+    """
     limit = said(task, "max_retries")
+    if by_hand and course.source == "default" and limit is UNSAID:
+        limit = task.max_retries
     if limit is UNSAID or course.retry.max_attempts == 1 or re.match(r"polic(y|ies)\b", course.source):
         return course
     return course.replace(retry=course.retry.replace(max_attempts=None if limit is None else max(int(limit), 0) + 1))

@@ -52,6 +52,8 @@ def explained(exc: BaseException, ctx: click.Context) -> click.ClickException | 
         return Failure(broker_away(exc), ExitCode.AWAY)
     if isinstance(exc, redis.ConnectionError | redis.TimeoutError):  # of the result backend: the store says its own
         return Failure(f"The result backend is away: {exc}", ExitCode.AWAY)
+    if isinstance(exc, click.Abort):  # Ctrl-C or the end of input, at the question
+        return Failure("Nothing was done.", ExitCode.INTERRUPTED)
     if isinstance(exc, KeyboardInterrupt):
         return Failure("Interrupted.", ExitCode.INTERRUPTED)
     return None

@@ -115,7 +115,6 @@ class Publisher:
 
         Raises `UnserialisableLetter` and `PublishFailed` like `publish_letter`.
         """
-
         options = signature.options
 
         def send(producer: Producer, serializer: str) -> None:

@@ -32,8 +32,6 @@ logger = logging.getLogger(__name__)
 PREFETCH = 100
 #: Seconds between two looks at a store that is away: first and longest.
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
-#: Seconds between two rounds of housekeeping.
-HOUSEKEEPING_INTERVAL = 60.0
 #: Seconds after which a letter held by a dead intake goes back to the queue (Redis broker only). It may be this short
 #: because the intake keeps its unacknowledged messages under names of its own, apart from those of running tasks.
 VISIBILITY_TIMEOUT = 30
@@ -95,7 +93,7 @@ class Intake(ConsumerMixin):  # type: ignore[misc]  # kombu is untyped
     """
 
     def __init__(
-        self, app: Celery, queue: Queue, store: DeadLetterStore, housekeeping: Callable[[], None] | None = None
+        self, app: Celery, queue: Queue, store: DeadLetterStore, housekeeping: Callable[[], float] = lambda: 3600.0
     ) -> None:
         self.queue = queue
         self.store = store
@@ -103,7 +101,7 @@ class Intake(ConsumerMixin):  # type: ignore[misc]  # kombu is untyped
         self.connection = intake_connection(app, queue)
         self.stopped = threading.Event()
         self._thread: threading.Thread | None = None
-        self._kept_at = 0.0
+        self._due = 0.0
 
     @property
     def should_stop(self) -> bool:
@@ -157,7 +155,6 @@ class Intake(ConsumerMixin):  # type: ignore[misc]  # kombu is untyped
         logger.error("a dead letter cannot be read; it stays in the queue: %s", exc, extra={"action": "intake_skips"})
 
     def on_iteration(self) -> None:
-        """Called about once a second: housekeeping when it is due."""
-        if self.housekeeping is not None and time.monotonic() - self._kept_at >= HOUSEKEEPING_INTERVAL:
-            self._kept_at = time.monotonic()
-            self.housekeeping()
+        """Called about once a second: housekeeping when it is due; it answers with the seconds until the next time."""
+        if time.monotonic() >= self._due:
+            self._due = time.monotonic() + self.housekeeping()

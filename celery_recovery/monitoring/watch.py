@@ -28,10 +28,9 @@ class Watch:
         self._classify = classify
 
     def connect(self) -> None:
-        """Connect once per process and app."""
+        """Connect, weakly: signals are the process's, and must not keep an app alive that is done with."""
         for name in ("task_failure", "task_retry", "task_internal_error", "task_unknown", "task_rejected"):
-            receiver = getattr(self, f"_on_{name}")
-            getattr(signals, name).connect(receiver, weak=False, dispatch_uid=f"celery-recovery-{id(self.app)}-{name}")
+            getattr(signals, name).connect(getattr(self, f"_on_{name}"))
 
     def _on_task_failure(self, sender: Any = None, exception: Any = None, **_: Any) -> None:
         if self._ours(sender):

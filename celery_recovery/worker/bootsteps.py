@@ -31,7 +31,6 @@ class IntakeStep(bootsteps.StartStopStep):  # type: ignore[misc]  # celery is un
         recovery = Recovery.of(worker.app)
         store = recovery.dead_letters.store
 
-        def housekeeping() -> None:
-            keep_alive(worker.app.backend, store)
-
-        return Intake(worker.app, recovery.dead_letter_queue, store, housekeeping)
+        return Intake(
+            worker.app, recovery.dead_letter_queue, store, housekeeping=lambda: keep_alive(worker.app.backend, store)
+        )

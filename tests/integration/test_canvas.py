@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import pytest
@@ -50,7 +51,7 @@ def test_a_held_chord_member_replayed_lets_the_body_run_once(jobs: Jobs) -> None
     member = result.parent.results[1]
     letter = jobs.letter(member.id)
     assert letter.held
-    assert jobs.result(member.id).state == QUARANTINED
+    assert eventually(lambda: jobs.result(member.id).state == QUARANTINED)
     assert jobs.ledger.lines("body") == []
     jobs.ledger.fix("b")
     jobs.dead_letters.replay(Filter(ids=(member.id,)))
@@ -146,3 +147,18 @@ def test_links_fire_once_after_a_replay(jobs: Jobs) -> None:
     jobs.ledger.fix("t")
     jobs.dead_letters.replay(Filter(ids=(sent.id,)))
     eventually(lambda: jobs.ledger.lines("t") == ["retries=0", "retries=0", "run"])
+
+
+def test_a_held_chord_outlives_the_results_expiry(jobs_with: Callable[..., Jobs]) -> None:
+    """The keys of a chord expire in Celery after `result_expires`; while a member is held they are kept alive."""
+    jobs = jobs_with(result_expires=3)
+    jobs.worker()
+    result = chord([jobs.sig("fine", "a", 1), jobs.sig("broken", "b", value=2)])(jobs.sig("total", token="body"))
+    member = result.parent.results[1]
+    jobs.letter(member.id)
+    died = time.monotonic()
+    eventually(lambda: time.monotonic() - died > 6, what="twice the expiry")
+    jobs.ledger.fix("b")
+    replayed = jobs.dead_letters.replay(Filter(ids=(member.id,)))
+    assert not replayed.warnings
+    eventually(lambda: jobs.ledger.lines("body") == ["total 3"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import Any
 
 import pytest
@@ -327,3 +329,31 @@ def test_what_becomes_of_a_failure_is_logged_once_with_its_context(
     assert expected.items() <= records[0].items()
     assert records[0]["delay"] > 0
     assert records[0]["rule"]
+
+
+def test_self_retry_without_any_policy_has_celerys_own_limit(app: Celery) -> None:
+    """Code written for Celery's default of 3 retries gets 4 attempts, whatever the kind of error."""
+    runs: list[str] = []
+
+    @app.task(shared=False, base=RecoverableTask, bind=True)
+    def call(self: Task, name: str) -> None:
+        runs.append(name)
+        raise self.retry(exc=KeyError("x") if name == "exc" else None, countdown=0)
+
+    call.delay("exc")
+    call.delay("none")
+    assert (runs.count("exc"), runs.count("none")) == (4, 4)
+
+
+def test_an_app_that_is_done_with_is_freed() -> None:
+    """Signals belong to the process and must not keep our apps alive."""
+    apps = []
+    for n in range(5):
+        made = Celery(f"a{n}", broker="memory://", set_as_current=False)
+        made.task(shared=False, base=RecoverableTask, name="t")(print)
+        made.finalize()
+        made.close()
+        apps.append(weakref.ref(made))
+        del made
+    gc.collect()
+    assert sum(app() is not None for app in apps) <= 1

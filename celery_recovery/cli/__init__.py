@@ -15,25 +15,28 @@ import click
 
 from celery_recovery.cli.command import LazyGroup
 
-__all__ = ("recovery",)
+__all__ = ("EXIT_CODES", "recovery")
+
+
+#: How every command may end; `failures.ExitCode` says the same in code.
+EXIT_CODES = """\b
+Exit codes, of every command:
+  0    done
+  1    the filter matched nothing, or the letters named are past this
+  2    command line or configuration make no sense, or there is nobody to ask
+  3    Redis or the broker is away
+  4    an id is not known
+  5    done in part: some letters were skipped or failed
+  6    the question was answered with no; nothing was done
+  130  interrupted
+"""
 
 
 @click.group(
     name="recovery",
     cls=LazyGroup,
     commands_at={"status": "celery_recovery.cli.status:status", "dlq": "celery_recovery.cli.dlq:dlq"},
+    epilog=EXIT_CODES,
 )
 def recovery(**_preload: Any) -> None:  # Celery passes a user's preload options to every top-level command
-    r"""Failed tasks: what happened to them, and how to put them back.
-
-    \b
-    Exit codes, of every command:
-      0    done
-      1    the filter matched nothing
-      2    the command or the configuration makes no sense, or a confirmation could not be asked for
-      3    Redis or the broker is away
-      4    an id is not known
-      5    done in part: some letters were skipped or failed
-      6    the question was answered with no; nothing was done
-      130  interrupted
-    """
+    """Failed tasks: what happened to them, and how to put them back."""

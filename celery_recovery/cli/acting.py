@@ -12,7 +12,7 @@ import click
 
 from celery_recovery.cli.breakdown import Breakdown
 from celery_recovery.cli.command import RecoveryCommand, option
-from celery_recovery.cli.confirmation import Verb, aim, confirm, known, show_selection
+from celery_recovery.cli.confirmation import Verb, aim, confirm, look_up, show_selection
 from celery_recovery.cli.failures import ExitCode, Failure
 from celery_recovery.cli.filters import filter_options
 from celery_recovery.cli.progress import Stopped, display, stoppable
@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 __all__ = ("discard", "replay", "restore", "review")
 
 _FAILED, _REVIEW, _RETRY = LetterState.FAILED, LetterState.REVIEW, LetterState.RETRY
+_OPEN = tuple(state for state in LetterState if state in OPEN)
 _REPLAY = Verb(name="replay", past="replayed", states=(_FAILED, _RETRY), states_by_id=(_FAILED, _REVIEW, _RETRY))
-_DISCARD = Verb(name="discard", past="discarded", states=(_FAILED, _REVIEW), states_by_id=tuple(OPEN))
+_DISCARD = Verb(name="discard", past="discarded", states=(_FAILED, _REVIEW), states_by_id=_OPEN)
 _SET_ASIDE = Verb(name="review", past="set aside", states=(_FAILED,), states_by_id=(_FAILED,))
 _RESTORE = Verb(name="restore", past="restored", states=(_REVIEW,), states_by_id=(_REVIEW, LetterState.DISCARDED))
 
@@ -59,7 +60,9 @@ _note = option("--note", default="", metavar="TEXT", group=_GROUP, help="Written
 @click.command(cls=RecoveryCommand)
 @_acting
 @option("--rate", type=float, metavar="N", group=_GROUP, help="Letters per second. Default: as fast as it goes.")
-@option("-n", "--limit", type=click.IntRange(1), group=_GROUP, help="Most letters, the oldest deaths first.")
+@option(
+    "-n", "--limit", type=click.IntRange(1), metavar="N", group=_GROUP, help="Most letters, the oldest deaths first."
+)
 @option("--to-queue", metavar="NAME", group=_GROUP, help="Another queue than the one they came from.")
 @option("--force", is_flag=True, group=_GROUP, help="Also letters that were replayed ten times already.")
 @click.pass_context
@@ -76,15 +79,15 @@ def replay(
     with session(ctx, as_json=asked.as_json) as here:
         if here.drained is None:  # why, has been told
             raise Failure("Nothing was replayed.", ExitCode.AWAY)
-        known(here, chosen)
+        past = look_up(here, _REPLAY, chosen)
         _know_queue(here, to_queue)
         if asked.dry_run:
             _show_dry_run(here, _REPLAY, chosen, asked)
             return
         chosen = confirm(here, _REPLAY, chosen, limit=asked.limit, yes=asked.yes)
         result = _replayed(here, chosen, rate=rate, limit=asked.limit, to_queue=to_queue, force=force)
-        _tell_replay(here, result)
-        _exit_replay(ctx, result, anything=asked.everything)
+        _tell_replay(here, result, past)
+        _exit_replay(ctx, result, past, anything=asked.everything)
 
 
 def _know_queue(here: Session, name: str | None) -> None:
@@ -126,10 +129,10 @@ def _interrupted(here: Session, last: Progress | None) -> Failure:
     )
 
 
-def _tell_replay(here: Session, result: ReplayResult) -> None:
+def _tell_replay(here: Session, result: ReplayResult, past: Counter[str]) -> None:
     output = here.output
     if output.as_json:
-        output.document({**result.to_dict(), "interrupted": False})
+        output.document({**result.to_dict(), "passed_over": dict(past), "interrupted": False})
     elif result.selected:
         speed = f" ({result.published / result.seconds:.0f} a second)" if result.seconds > 1 else ""
         done = f"{result.published} of {_count(result.selected)} replayed"
@@ -141,19 +144,21 @@ def _tell_replay(here: Session, result: ReplayResult) -> None:
         output.warn(f"Stopped: {result.stopped}. The other letters are as before.")
 
 
-def _exit_replay(ctx: click.Context, result: ReplayResult, *, anything: bool) -> None:
+def _exit_replay(ctx: click.Context, result: ReplayResult, past: Counter[str], *, anything: bool) -> None:
     if not result.selected:
         _nothing(anything=anything)
     elif result.stopped:
         ctx.exit(int(ExitCode.AWAY))
-    elif result.published < result.selected:
+    elif past or result.published < result.selected:
         ctx.exit(int(ExitCode.IN_PART))
 
 
 @click.command(cls=RecoveryCommand)
 @_acting
 @_note
-@option("-n", "--limit", type=click.IntRange(1), group=_GROUP, help="Most letters, the newest deaths first.")
+@option(
+    "-n", "--limit", type=click.IntRange(1), metavar="N", group=_GROUP, help="Most letters, the newest deaths first."
+)
 @click.pass_context
 def discard(ctx: click.Context, /, where: Filter, note: str, **options: Any) -> None:
     """Drop letters. A held one fails first, and the chord or chain that waits for it.
@@ -216,7 +221,7 @@ def _act(
     """Choose, show, ask, and act on one batch after the other."""
     chosen = aim(verb, where, asked.ids, everything=asked.everything)
     with session(ctx, as_json=asked.as_json) as here:
-        known(here, chosen)
+        past = look_up(here, verb, chosen)
         if asked.dry_run:
             _show_dry_run(here, verb, chosen, asked)
             return
@@ -224,12 +229,12 @@ def _act(
         prepare(here, chosen)
         ids = tuple(islice(here.letters.store.iterate_ids(chosen), asked.limit))
         result = _in_batches(here, verb, ids, act)
-        _tell(here, verb, result)
+        _tell(here, verb, result, past)
         if result.interrupted:
             raise Failure("Interrupted: the other letters are as before.", ExitCode.INTERRUPTED)
         if not ids:
             _nothing(anything=asked.everything)
-        elif result.done < len(ids):
+        elif past or result.done < len(ids):
             ctx.exit(int(ExitCode.IN_PART))
 
 
@@ -260,9 +265,9 @@ def _in_batches(
     return _Result(len(ids), done, warnings, interrupted=False)
 
 
-def _tell(here: Session, verb: Verb, result: _Result) -> None:
+def _tell(here: Session, verb: Verb, result: _Result, past: Counter[str]) -> None:
     if here.output.as_json:
-        here.output.document({**result._asdict(), "warnings": dict(result.warnings), "dry_run": False})
+        here.output.document({**result._asdict(), "warnings": result.warnings, "passed_over": past, "dry_run": False})
     elif result.selected:
         here.output.line(f"{result.done} of {_count(result.selected)} {verb.past}.")
         _tell_counts(here, "warning", result.warnings)

@@ -40,6 +40,10 @@ class LazyGroup(DYMGroup):  # type: ignore[misc]  # untyped, too
 class RecoveryCommand(CeleryCommand):  # type: ignore[misc]  # Celery is untyped
     """A command that ends in an exit code and a sentence, where something expected went wrong."""
 
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        settings.setdefault("epilog", "Exit codes: celery recovery --help")
+        super().__init__(*args, **settings)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run it; a failure that an operator can do something about is told without a traceback."""
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -19,7 +20,7 @@ from celery_recovery.dead_letters.state import LetterState
 if TYPE_CHECKING:
     from celery_recovery.cli.session import Session
 
-__all__ = ("Verb", "aim", "confirm")
+__all__ = ("Verb", "aim", "confirm", "look_up", "show_selection")
 
 #: Smallest step between two times of death that the store tells apart (s).
 _TICK = 1e-6
@@ -51,15 +52,24 @@ def aim(verb: Verb, where: Filter, ids: Sequence[str], *, everything: bool) -> F
     return within(where, verb.states, verb.states_by_id)
 
 
-def known(here: Session, where: Filter) -> None:
-    """Refuse ids that nobody has: of a list with a slip in it, nothing is done. Raises `Failure`."""
-    if not where.ids:
-        return
-    found = {letter.id for letter in here.letters.iterate(Filter(ids=where.ids))}
-    missing = [one for one in where.ids if one not in found]
+def look_up(here: Session, verb: Verb, where: Filter) -> Counter[str]:
+    """Of the letters named by id, those that are past this: state -> how many.
+
+    Raises `Failure` when one is not known (of a list with a slip in it, nothing is done), and when all are past it.
+    """
+    states = {letter.id: letter.state for letter in here.letters.iterate(Filter(ids=where.ids))} if where.ids else {}
+    missing = [one for one in where.ids if one not in states]
     if missing:
         some = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
         raise Failure(f"There is no dead letter with the id {some}. Nothing was done.", ExitCode.UNKNOWN_ID)
+    past = Counter(state.value for state in states.values() if state not in where.state)
+    if past:
+        counts = ", ".join(f"{count} {state}" for state, count in past.items())
+        sentence = f"{verb.name} is for letters that are {' or '.join(where.state)}. Of those named, {counts}."
+        if past.total() == len(states):
+            raise Failure(f"{sentence} Nothing was done.", ExitCode.NOTHING)
+        here.output.warn(sentence)
+    return past
 
 
 def confirm(here: Session, verb: Verb, where: Filter, *, limit: int | None, yes: bool) -> Filter:

@@ -29,7 +29,16 @@ _json = option("--json", "as_json", is_flag=True, group=_OUTPUT, help="One JSON 
 
 @click.command(name="list", cls=RecoveryCommand)
 @filter_options
-@option("-n", "--limit", type=click.IntRange(1), default=50, show_default=True, group=_OUTPUT, help="Most letters.")
+@option(
+    "-n",
+    "--limit",
+    type=click.IntRange(1),
+    metavar="N",
+    default=50,
+    show_default=True,
+    group=_OUTPUT,
+    help="Most letters.",
+)
 @option("--cursor", metavar="TEXT", group=_OUTPUT, help="Go on behind the page that printed this.")
 @_json
 @click.pass_context

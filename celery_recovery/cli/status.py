@@ -30,7 +30,7 @@ _COLUMNS = (
 @click.command(cls=RecoveryCommand)
 @option("--since", metavar="TIME", default="1h", show_default=True, group=_GROUP,
         help="Count attempts from then on: an age such as 15m or 24h, ISO 8601, or unix seconds.")  # fmt: skip
-@option("-n", "--limit", type=click.IntRange(1), default=8, show_default=True, group=_GROUP,
+@option("-n", "--limit", type=click.IntRange(1), metavar="N", default=8, show_default=True, group=_GROUP,
         help="Most tasks, and most error groups.")  # fmt: skip
 @option("--json", "as_json", is_flag=True, group=_GROUP, help="One JSON document instead of tables.")
 @click.pass_context

@@ -3,8 +3,8 @@
     python benchmarks/success_path.py [--tasks 3000] [--rounds 7]
 
 One prefork worker runs batches of no-op tasks, plain and ours in turn; the ratio is taken round by round, so that a
-machine that changes its speed changes both. The store has a Redis of its own, whose commands are counted. Exits with 1 beyond the
-budget: throughput ratio 0.98, no round trip per task (flushes of counters are shared by thousands), 15 µs in process.
+machine that changes its speed changes both. The store has a Redis of its own, whose commands are counted. Exits with 1
+beyond the budget: ratio 0.98, no round trip per task (thousands share one flush of counters), 15 µs in process.
 """
 
 from __future__ import annotations

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from celery import Celery
 from kombu import Queue
 
+from celery_recovery import errors
 from celery_recovery.actions import Actions
 from celery_recovery.config import PREFIX, Settings
 from celery_recovery.dead_letters.exchange import Publisher, dead_letter_queue
 from celery_recovery.dead_letters.intake import drain
 from celery_recovery.dead_letters.queue import DeadLetterQueue
 from celery_recovery.dead_letters.store import DeadLetterStore
-from celery_recovery.errors import ErrorClassifier
 from celery_recovery.exceptions import ConfigurationError
 from celery_recovery.monitoring.stats import SuccessRateMonitor
 from celery_recovery.redis.client import connect
 from celery_recovery.redis.keys import Keys
+
+if TYPE_CHECKING:
+    from celery_recovery.errors import ErrorClassifier
 
 __all__ = ("Parts",)
 
@@ -39,7 +42,7 @@ class Parts:
     @cached_property
     def classifier(self) -> ErrorClassifier:
         """Understands exceptions; the app's own rules are asked first."""
-        made: ErrorClassifier = (self.settings.load_classifier() or ErrorClassifier)()
+        made: ErrorClassifier = (self.settings.load_classifier() or errors.ErrorClassifier)()
         for rule in reversed(self.settings.load_rules()):
             made.add_rule(rule)
         return made

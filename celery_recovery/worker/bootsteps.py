@@ -24,6 +24,7 @@ class IntakeStep(bootsteps.StartStopStep):  # type: ignore[misc]  # celery is un
     def include_if(self, worker: Any) -> bool:
         """Wherever there is a store, unless `recovery_intake` is off."""
         recovery = Recovery.of(worker.app)
+        _ = recovery.classifier  # its rules are read now, before the pool forks, for all its children
         return recovery.settings.intake and recovery.store is not None
 
     def create(self, worker: Any) -> Intake:

@@ -68,14 +68,14 @@ class Demo:
         self.letters_of.drain()
         return {letter.id: letter.error.error_type.value for letter in self.letters_of.iterate(self.waiting)}
 
-    def watch(self, progress: Progress, timeout: float) -> bool:
-        """Show how it goes until every order has come to an end; False if that takes longer than `timeout` seconds."""
-        deadline = time.monotonic() + timeout
-        open_orders = list(self.submitted)
-        while open_orders and time.monotonic() < deadline:
-            time.sleep(0.5)
-            open_orders = self.look(progress, open_orders)
-        return not open_orders
+    def watch(self, progress: Progress, patience: float) -> None:
+        """Show how it goes until every order has come to an end, or none has for `patience` seconds."""
+        under_way = list(self.submitted)
+        changed = time.monotonic()
+        while under_way and time.monotonic() - changed < patience:
+            time.sleep(1)
+            before, under_way = len(under_way), self.look(progress, under_way)
+            changed = time.monotonic() if len(under_way) < before else changed
 
     def look(self, progress: Progress, candidates: list[Submitted]) -> list[Submitted]:
         """Those of `candidates` that are still under way."""
@@ -135,14 +135,14 @@ def stage(directory: Path) -> Iterator[Demo]:
         demo.shop.app.backend.result_consumer.subscribed_to.clear()
 
 
-def first_run(demo: Demo, orders: list[Order], timeout: float) -> Books:
+def first_run(demo: Demo, orders: list[Order], patience: float) -> Books:
     """Submit everything, wait, and balance."""
     with Progress("orders", len(orders)) as progress:
         for number, order in enumerate(orders, 1):
             demo.submit(order)
             if number % 200 == 0:
                 demo.look(progress, demo.submitted)
-        demo.watch(progress, timeout)
+        demo.watch(progress, patience)
     return demo.balance()
 
 
@@ -168,10 +168,10 @@ def recovery(*arguments: str) -> None:
         raise RuntimeError(f"that command ended with {ended.returncode}")
 
 
-def play(demo: Demo, orders: list[Order], timeout: float) -> bool:
+def play(demo: Demo, orders: list[Order], patience: float) -> bool:
     """All five steps; True if the books balance both times."""
     section(f"{len(orders):,} orders, {CONCURRENCY} worker processes, a service with faults of its own")
-    first = first_run(demo, orders, timeout)
+    first = first_run(demo, orders, patience)
     print_books("The books after the first run", first)
     faults = {order.id: fault for order in orders if not order.defect and (fault := fault_of(order.id))}
     passing = {order_id for order_id, fault in faults.items() if fault.times is not None}
@@ -181,7 +181,7 @@ def play(demo: Demo, orders: list[Order], timeout: float) -> bool:
     section("The operator's part")
     operate(demo)
     with Progress("orders", len(orders)) as progress:
-        demo.watch(progress, timeout)
+        demo.watch(progress, patience)
     second = demo.balance(before=first)
     print_books("The books after the repair", second)
     print_repaired(first, second, repairable)
@@ -192,16 +192,15 @@ def main() -> int:
     """Read the command line, play, and tidy up."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--orders", type=int, default=2000, help="how many orders (default: %(default)s)")
-    parser.add_argument(
-        "--timeout", type=float, default=90.0, help="seconds to wait for each half (default: %(default)g)"
-    )
+    stall = "seconds without news after which the rest counts as lost (default: %(default)g)"
+    parser.add_argument("--patience", type=float, default=45.0, help=stall)
     options = parser.parse_args()
     directory = Path(tempfile.mkdtemp(prefix="celery-recovery-demo-"))
     started = time.monotonic()
     balanced = False
     try:
         with stage(directory) as demo:
-            balanced = play(demo, write_orders(directory / "orders", options.orders), options.timeout)
+            balanced = play(demo, write_orders(directory / "orders", options.orders), options.patience)
     except NoRedis as missing:
         say(str(missing))
         return 2

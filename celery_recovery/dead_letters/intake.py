@@ -12,7 +12,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Any
 
 from celery import Celery
@@ -37,21 +38,26 @@ FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
 VISIBILITY_TIMEOUT = 30
 
 
-def take(message: Message, store: DeadLetterStore) -> None:
-    """Store one message of the dead-letter queue, then acknowledge it.
+def take(messages: Sequence[Message], store: DeadLetterStore) -> None:
+    """Store messages of the dead-letter queue in one round trip, then acknowledge them.
 
-    Raises `StoreUnavailable`; the message is then still unacknowledged.
+    Raises `StoreUnavailable`; they are then still unacknowledged.
     """
-    letter = Letter.from_message(
-        message.body,
-        headers=message.headers,
-        properties=message.properties,
-        content_type=message.content_type,
-        content_encoding=message.content_encoding,
-    )
-    added = store.add(letter)
-    message.ack()
-    logger.debug("dead letter %s stored (%s)", letter.id, added, extra={"action": "stored", "id": letter.id})
+    letters = [
+        Letter.from_message(
+            message.body,
+            headers=message.headers,
+            properties=message.properties,
+            content_type=message.content_type,
+            content_encoding=message.content_encoding,
+        )
+        for message in messages
+    ]
+    added = store.add_many(letters)
+    for message in messages:
+        message.ack()
+    for letter, how in zip(letters, added, strict=True):
+        logger.debug("dead letter %s stored (%s)", letter.id, how, extra={"action": "stored", "task_id": letter.id})
 
 
 def intake_connection(app: Celery, queue: Queue) -> Connection:
@@ -77,12 +83,10 @@ def drain(app: Celery, queue: Queue, store: DeadLetterStore, limit: int | None =
             getattr(channel, "qos", None), "restore_visible"
         ):  # Redis: what an intake held that was killed since
             channel.qos.restore_visible(interval=1)
-        while limit is None or taken < limit:
-            message = bound.get(no_ack=False)
-            if message is None:
-                break
-            take(message, store)
-            taken += 1
+        waiting = islice(iter(lambda: bound.get(no_ack=False), None), limit)
+        while batch := list(islice(waiting, PREFETCH)):
+            take(batch, store)
+            taken += len(batch)
     return taken
 
 
@@ -144,7 +148,7 @@ class Intake(ConsumerMixin):  # type: ignore[misc]  # kombu is untyped
 
     def _on_message(self, message: Message) -> None:
         try:
-            take(message, self.store)
+            take([message], self.store)
         except StoreUnavailable:
             raise
         except Exception:  # one bad letter must not hold up the others; unacknowledged, it is not lost

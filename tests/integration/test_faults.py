@@ -42,7 +42,7 @@ def test_killed_after_the_letter_was_published(jobs: Jobs) -> None:
 
 def test_intake_killed_between_store_and_acknowledgement(jobs: Jobs) -> None:
     """The whole worker dies with the letter stored but not acknowledged: it is delivered again, and known."""
-    env = {**crash(f"{STORE}.add", "after"), "JOBS_VISIBILITY": "1"}
+    env = {**crash(f"{STORE}.add_many", "after"), "JOBS_VISIBILITY": "1"}
     first = jobs.worker(env=env)
     sent = jobs.send("broken", "t")
     eventually(lambda: not first.running)
@@ -54,7 +54,7 @@ def test_intake_killed_between_store_and_acknowledgement(jobs: Jobs) -> None:
 
 def test_intake_killed_before_the_store_knew(jobs: Jobs) -> None:
     """The letter goes back to its queue and into the store from there."""
-    env = {**crash(f"{STORE}.add", "before"), "JOBS_VISIBILITY": "1"}
+    env = {**crash(f"{STORE}.add_many", "before"), "JOBS_VISIBILITY": "1"}
     first = jobs.worker(env=env)
     sent = jobs.send("broken", "t")
     eventually(lambda: not first.running)

@@ -211,11 +211,12 @@ def main() -> int:
             shutil.rmtree(directory, ignore_errors=True)
         else:
             say(f"The files and logs of this run are in {directory}")
-    say(
-        f"\nEvery order is accounted for ({time.monotonic() - started:.0f} s)."
+    end = (
+        f"Every order is accounted for ({time.monotonic() - started:.0f} s)."
         if balanced
-        else "\nThe books do not balance."
+        else "The books do not balance."
     )
+    say(f"\n{end}")
     return 0 if balanced else 1
 
 

@@ -19,6 +19,8 @@ __all__ = ("UNSAID", "course_within", "said", "task_policy")
 
 #: What `said` answers for an option that the task does not set; None is a word of its own (`max_retries=None`).
 UNSAID: Any = object()
+#: `Course.source` where the task's own `policy=` or `policies=` spoke.
+_TASKS_OWN = re.compile(r"polic(y|ies)\b")
 
 
 def said(task: type[Task] | Task, option: str) -> Any:
@@ -46,12 +48,13 @@ def task_policy(task: type[Task] | Task, app_policies: Any) -> RecoveryPolicy:
 def course_within(task: Task, course: Course, *, by_hand: bool = False) -> Course:
     """The course with the task's own `max_retries`, unless a policy of the task's said more.
 
-    `by_hand`: the task called `self.retry()`. Where no policy was ever spoken of, Celery's own limit (3) is meant then.
+    `by_hand`: the task called `self.retry()`. Where no policy says how often, or one says that nothing is retried by
+    itself, Celery's own limit is meant then (3).
     """
-    limit = said(task, "max_retries")
-    if by_hand and course.source == "default" and limit is UNSAID:
+    limit, never = said(task, "max_retries"), course.retry.max_attempts == 1
+    if by_hand and limit is UNSAID and (never or course.source == "default"):
         limit = task.max_retries
-    if limit is UNSAID or course.retry.max_attempts == 1 or re.match(r"polic(y|ies)\b", course.source):
+    if limit is UNSAID or (never and not by_hand) or (_TASKS_OWN.match(course.source) and not never):
         return course
     return course.replace(retry=course.retry.replace(max_attempts=None if limit is None else max(int(limit), 0) + 1))
 

@@ -14,14 +14,11 @@ Celery's own `flaky` marks count, in the first they do not.
 Exit code: 0 no difference; 1 at least one; 2 wrong use. `plain.json` and `recoverable.json` (every test, every run) and
 `differences.json` are left in `--out`.
 
-Three settings are given to the app in the second run, because the suite asserts what plain Celery does in the places
+Two settings are given to the app in the second run, because the suite asserts what plain Celery does in the places
 where our defaults differ on purpose; `--defaults` leaves them out:
 
-    recovery_classifier = "as_before:UnknownIsFinal"
-        An error that no rule knows fails at the first attempt. By default it has a few, and each costs seconds.
-    recovery_policies = {"unknown": 4}
-        `self.retry()` gives up after Celery's 3 retries. By default the policy of the error decides how many there are,
-        where the task sets no `max_retries`.
+    recovery_policies = {"unknown": 1}
+        An error that no rule knows fails at the first attempt. By default it has a few, and each costs a second or two.
     recovery_on_dead_letter = "fail"
         A failing chord member fails its chord. By default it is held open.
 """
@@ -44,8 +41,7 @@ __all__ = ("main",)
 
 PLAIN = Mode(name="plain")
 SETTINGS = {
-    "recovery_classifier": "as_before:UnknownIsFinal",
-    "recovery_policies": {"unknown": 4},
+    "recovery_policies": {"unknown": 1},
     "recovery_on_dead_letter": "fail",
 }
 #: The test's assertions held. (`xpassed`: although a mark said that they might not; the mark is about other backends.)

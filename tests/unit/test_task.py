@@ -357,3 +357,20 @@ def test_an_app_that_is_done_with_is_freed() -> None:
         del made
     gc.collect()
     assert sum(app() is not None for app in apps) <= 1
+
+
+def test_a_policy_of_no_retries_leaves_those_that_the_task_asks_for(app: Celery) -> None:
+    """A policy about what is retried by itself is no word against `self.retry()` in the own code of a task."""
+    app.conf.recovery_policies = {"unknown": 1}
+    runs: list[str] = []
+
+    @app.task(shared=False, base=RecoverableTask, bind=True)
+    def call(self: Task, by_hand: bool) -> None:
+        runs.append("by hand" if by_hand else "by itself")
+        if by_hand:
+            raise self.retry(exc=LookupError("x"), countdown=0)
+        raise LookupError("x")
+
+    call.delay(True)
+    call.delay(False)
+    assert (runs.count("by hand"), runs.count("by itself")) == (4, 1)

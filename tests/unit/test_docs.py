@@ -22,10 +22,11 @@ from celery_recovery.actions import Origin
 from celery_recovery.backoff import raw_delay
 from celery_recovery.config import SETTINGS
 from celery_recovery.dead_letters.state import OPEN, LetterState
-from celery_recovery.decision import Attempt, History, Reason
+from celery_recovery.decision import Reason
 from celery_recovery.errors.judgement import SEVERITY
 from celery_recovery.errors.model import ErrorType
 from celery_recovery.errors.rules.status import by_status
+from celery_recovery.history import Attempt, History
 from celery_recovery.policy import DEFAULT_POLICIES, RetryPolicy
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import re
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 from celery import Celery, Task
 from celery.app.task import Context
@@ -21,15 +21,17 @@ from kombu import Queue
 from kombu.serialization import registry
 from kombu.utils.encoding import safe_repr
 
+from celery_recovery.call import Call
 from celery_recovery.dead_letters.chords import renew
 from celery_recovery.dead_letters.exchange import Publisher
 from celery_recovery.dead_letters.letter import Letter, clean_headers
 from celery_recovery.dead_letters.store import DeadLetterStore
-from celery_recovery.decision import Decision, History
+from celery_recovery.decision import Decision
 from celery_recovery.errors.model import ErrorInfo
 from celery_recovery.exceptions import PublishFailed, StoreUnavailable, UnserialisableLetter
+from celery_recovery.history import History
 
-__all__ = ("QUARANTINED", "Actions", "Call", "Failure", "Origin", "chords_of")
+__all__ = ("QUARANTINED", "Actions", "Failure", "Origin", "chords_of")
 
 logger = logging.getLogger("celery_recovery")
 
@@ -37,13 +39,6 @@ logger = logging.getLogger("celery_recovery")
 QUARANTINED = "QUARANTINED"
 #: How Celery's native delayed delivery writes a routing key: 28 binary digits, then the original one.
 _DELAYED = re.compile(r"(?:[01]\.){28}(.*)", re.DOTALL)
-
-
-class Call(NamedTuple):
-    """The arguments a task is to run with."""
-
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,7 +172,7 @@ class Actions:
         if not options.keys() & {"queue", "exchange", "routing_key"}:
             options.update(failure.origin.route())
         retries = (request.retries or 0) + decision.uses_attempt
-        header = self._header(failure, failure.history.then(decision))
+        header = self._header(failure, decision.onto(failure.history))
         headers = {**clean_headers(request.headers or {}), **(options.pop("headers", None) or {}), "recovery": header}
         signature = failure.task.signature_from_request(
             request,

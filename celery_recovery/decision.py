@@ -24,13 +24,12 @@ from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
 from celery_recovery.backoff import RandomSource
-from celery_recovery.errors.model import ErrorInfo, ErrorType
+from celery_recovery.errors.model import ErrorInfo
 from celery_recovery.exceptions import (
     ConfigurationError,
     Discard,
@@ -40,15 +39,11 @@ from celery_recovery.exceptions import (
     Snooze,
     as_seconds,
 )
+from celery_recovery.history import History, seconds_or_none
 from celery_recovery.policy import RecoveryStrategy
 from celery_recovery.retry_policy import LONGEST_DELAY, RetryPolicy
 
-__all__ = ("Action", "Ask", "Asked", "Attempt", "Decision", "History", "Reason", "Situation", "decide")
-
-#: Attempts that travel with a message.
-HISTORY_LENGTH = 10
-#: Characters of a message that travel with each.
-MESSAGE_LIMIT = 200
+__all__ = ("Action", "Ask", "Asked", "Decision", "Reason", "Situation", "decide", "unix_time")
 
 
 class Action(str, enum.Enum):
@@ -118,7 +113,7 @@ class Asked:
         seconds = None if countdown is None else as_seconds(countdown, "retry.countdown", least=-math.inf)
         if max_retries is not None and (isinstance(max_retries, bool) or not isinstance(max_retries, int)):
             raise ConfigurationError.of("retry.max_retries", expected="a whole number or None", got=max_retries)
-        return cls(ask=Ask.RETRY, seconds=seconds, until=_unix(eta), max_retries=max_retries)
+        return cls(ask=Ask.RETRY, seconds=seconds, until=unix_time(eta), max_retries=max_retries)
 
     @classmethod
     def by(cls, exc: BaseException | None) -> Asked | None:
@@ -139,129 +134,6 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Attempt:
-    """One attempt that failed, as it travels with the message."""
-
-    #: Which attempt of its life it was, 1-based.
-    n: int
-    #: Unix time of the failure.
-    at: float
-    #: What kind of fault it met.
-    error_type: ErrorType
-    #: Groups failures that are the same.
-    fingerprint: str = ""
-    #: Qualified class name.
-    exception: str = ""
-    #: The exception's text, cut to `MESSAGE_LIMIT` characters.
-    message: str = ""
-    #: Host name of the worker.
-    worker: str = ""
-    #: Seconds it ran; None: not known.
-    runtime: float | None = None
-    #: Seconds from this failure to the next start, as decided; None: there was no next.
-    delay: float | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready form; `from_dict` reads it back."""
-        return {
-            **{field.name: getattr(self, field.name) for field in fields(self)},
-            "error_type": self.error_type.value,
-        }
-
-    @classmethod
-    def from_dict(cls, data: Any) -> Attempt | None:
-        """Read `to_dict`'s form: what makes no sense gets its default; None for what is no mapping."""
-        if not isinstance(data, Mapping):
-            return None
-        return cls(
-            n=max(_count(data.get("n")), 1),
-            at=_seconds(data.get("at")) or 0.0,
-            error_type=_error_type(data.get("error_type")),
-            runtime=_seconds(data.get("runtime")),
-            delay=_seconds(data.get("delay")),
-            **{name: _text(data.get(name)) for name in ("fingerprint", "exception", "message", "worker")},
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class History:
-    """What a task went through so far. It travels in the `recovery` header, so that no store is needed to decide."""
-
-    #: Failed attempts, newest last; the oldest are forgotten.
-    attempts: tuple[Attempt, ...] = ()
-    #: Retries in this life: Celery's `request.retries`.
-    retries: int = 0
-    #: How often it was put off without using an attempt.
-    deferrals: int = 0
-    #: Unix time of the first failure in this life; None: none yet.
-    first_failure: float | None = None
-    #: How often it came back from the dead letters.
-    replays: int = 0
-    #: Seconds of the last delay after an error; None: there was none.
-    last_delay: float | None = None
-
-    @property
-    def attempt(self) -> int:
-        """The number of the attempt that is running or has just failed, 1-based."""
-        return self.retries + 1
-
-    @classmethod
-    def from_header(cls, header: Any, *, retries: int | None = None, keep: int = HISTORY_LENGTH) -> History:
-        """Read the `recovery` header, which may be missing, from another version, or garbage; never raises.
-
-        `retries` is Celery's own count, and wins over the header's. The newest `keep` attempts are read.
-        """
-        data = header if isinstance(header, Mapping) else {}
-        listed = data.get("attempts")
-        attempts = map(Attempt.from_dict, listed[-max(keep, 1) :] if isinstance(listed, (list, tuple)) else ())
-        return cls(
-            attempts=tuple(attempt for attempt in attempts if attempt is not None),
-            retries=_count(data.get("retries") if retries is None else retries),
-            deferrals=_count(data.get("deferrals")),
-            first_failure=_seconds(data.get("first_failure")),
-            replays=_count(data.get("replays")),
-            last_delay=_seconds(data.get("last_delay")),
-        )
-
-    def to_header(self) -> dict[str, Any]:
-        """JSON-ready form, for the `recovery` header."""
-        plain = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {**plain, "attempts": [attempt.to_dict() for attempt in self.attempts]}
-
-    def after(
-        self, info: ErrorInfo, *, worker: str | None = None, runtime: float | None = None, keep: int = HISTORY_LENGTH
-    ) -> History:
-        """With the failure that just happened; the newest `keep` attempts are kept."""
-        failed = Attempt(
-            n=self.attempt,
-            at=info.timestamp,
-            error_type=info.error_type,
-            fingerprint=info.fingerprint,
-            exception=_text(info.exception),
-            message=_text(info.message),
-            worker=worker or "",
-            runtime=runtime,
-        )
-        first = info.timestamp if self.first_failure is None else self.first_failure
-        return replace(self, attempts=(*self.attempts, failed)[-max(keep, 1) :], first_failure=first)
-
-    def then(self, decision: Decision) -> History:
-        """With what was decided about it: this is what the *next* message carries."""
-        if decision.action is Action.SNOOZE:
-            return self._snoozed()
-        if decision.action is not Action.RETRY:
-            return self
-        attempts = (*self.attempts[:-1], *(replace(last, delay=decision.delay) for last in self.attempts[-1:]))
-        return replace(self, attempts=attempts, retries=self.retries + 1, last_delay=decision.delay)
-
-    def _snoozed(self) -> History:
-        """A snooze is no failure: what `after` noted of it is taken back."""
-        noted = any(attempt.at == self.first_failure for attempt in self.attempts[-1:])
-        first = None if noted else self.first_failure
-        return replace(self, attempts=self.attempts[:-1], first_failure=first, deferrals=self.deferrals + 1)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Situation:
     """All that a decision depends on, beside the dice."""
 
@@ -274,7 +146,7 @@ class Situation:
     #: The user's policy asks for retries of just this failure, whatever the classifier says.
     explicit: bool = False
     #: What happened before; whether this failure is noted in it already makes no difference.
-    history: History = History()
+    history: History = field(default_factory=History)
     #: Unix time.
     now: float
     #: Unix time at which the message expires; None: never.
@@ -313,6 +185,12 @@ class Decision:
     def uses_attempt(self) -> bool:
         """The next start is a new attempt, not the same one later."""
         return self.action is Action.RETRY
+
+    def onto(self, history: History) -> History:
+        """The history as the next message carries it, if there is a next message."""
+        if self.action is Action.SNOOZE:
+            return history.snoozed()
+        return history.retried(self.delay) if self.uses_attempt else history
 
     @classmethod
     def retry(cls, situation: Situation, reason: Reason, delay: float, detail: str = "") -> Decision:
@@ -413,7 +291,7 @@ def _delay(situation: Situation, random: RandomSource) -> float:
 
 def _asked_by_server(info: ErrorInfo) -> float:
     """Seconds that the other side wants us to wait; 0 when it did not say, or said nonsense."""
-    return _seconds(info.retry_after) or 0.0
+    return seconds_or_none(info.retry_after) or 0.0
 
 
 def _past_deadline(situation: Situation, delay: float) -> bool:
@@ -445,7 +323,7 @@ _ENDS = {
 }
 
 
-def _unix(moment: Any) -> float | None:
+def unix_time(moment: Any) -> float | None:
     """Unix time of a datetime (naive: UTC) or of its ISO form; None for anything else."""
     if isinstance(moment, str):
         try:
@@ -460,31 +338,3 @@ def _unix(moment: Any) -> float | None:
 def _bounded(seconds: float) -> float:
     """0 to a year; nan is 0."""
     return min(seconds, LONGEST_DELAY) if seconds > 0 else 0.0
-
-
-def _seconds(value: Any) -> float | None:
-    """A finite number >= 0 as float, or None."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= _LARGEST:
-        return None
-    return float(value)
-
-
-def _count(value: Any) -> int:
-    """A whole number >= 0, or 0."""
-    return min(value, 10**9) if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
-
-
-def _text(value: Any) -> str:
-    """Text that any serialiser can write, cut; empty for anything else."""
-    return value[:MESSAGE_LIMIT].encode("utf-8", "replace").decode() if isinstance(value, str) else ""
-
-
-def _error_type(value: Any) -> ErrorType:
-    try:
-        return ErrorType(value)
-    except ValueError:
-        return ErrorType.UNKNOWN
-
-
-#: Seconds beyond any date: a header with more is garbage.
-_LARGEST = 1e15

@@ -26,14 +26,12 @@ Defaults: transient network errors get 8 attempts over some minutes, unknown one
 
 from __future__ import annotations
 
-import inspect
 import logging
 import random
 import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import datetime, timezone
 from functools import cached_property
 from typing import Any
 
@@ -42,17 +40,19 @@ from celery.app.task import Context
 from celery.exceptions import Ignore, Reject, Retry
 from celery.utils.serialization import raise_with_context
 
-from celery_recovery.actions import Call, Failure, Origin, chords_of
+from celery_recovery.actions import Failure, Origin, chords_of
+from celery_recovery.call import Call
 from celery_recovery.dead_letters.state import LetterState
-from celery_recovery.decision import Action, Ask, Asked, Decision, History, Situation, decide
+from celery_recovery.decision import Action, Ask, Asked, Decision, Situation, decide, unix_time
 from celery_recovery.errors.model import ErrorInfo, ErrorType
 from celery_recovery.exceptions import ConfigurationError, Quarantine, RecoveryControl, StoreUnavailable
+from celery_recovery.history import History
 from celery_recovery.monitoring.watch import Watch
 from celery_recovery.parts import Parts
 from celery_recovery.policy import RecoveryPolicy
 from celery_recovery.task_options import course_within, task_policy
 
-__all__ = ("Recovery", "merged_call")
+__all__ = ("Recovery",)
 
 logger = logging.getLogger("celery_recovery")
 
@@ -193,7 +193,7 @@ class Recovery(Parts):
             explicit=course.explicit,
             history=failure.history,
             now=failure.info.timestamp,
-            expires=_unix(failure.request.expires),
+            expires=unix_time(failure.request.expires),
             asked=asked or Asked.by(failure.exc),
             expected=isinstance(failure.exc, tuple(failure.task.throws or ())),
         )
@@ -346,38 +346,6 @@ class Recovery(Parts):
             self.stats.flush()
 
 
-def merged_call(run: Callable[..., Any], request: Context, args: Any, kwargs: Any) -> Call:
-    """The arguments of a retry: those given, and of the old ones what does not conflict with them, as Celery has it."""
-    old_args, old_kwargs = tuple(request.args or ()), dict(request.kwargs or {})
-    if args is not None and kwargs is not None:
-        return Call(tuple(args), dict(kwargs))
-    if args is None and kwargs is None:
-        return Call(old_args, old_kwargs)
-    try:
-        signature = inspect.signature(run)
-        if args is not None:
-            return Call(tuple(args), _without(signature, len(args), old_kwargs))
-        bound = signature.bind_partial(*old_args)
-    except (TypeError, ValueError):  # no signature, or one that the old call did not fit: Celery reports that itself
-        return Call(old_args if args is None else tuple(args), old_kwargs if kwargs is None else dict(kwargs))
-    given = dict(kwargs)
-    for name in [name for name in given if name in bound.arguments and _may_be_keyword(signature, name)]:
-        bound.arguments[name] = given.pop(name)
-    return Call(bound.args, {**bound.kwargs, **given})
-
-
-def _without(signature: inspect.Signature, count: int, kwargs: dict[str, Any]) -> dict[str, Any]:
-    """`kwargs` less those that the first `count` positional arguments now give."""
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    positional = [name for name, parameter in signature.parameters.items() if parameter.kind in kinds]
-    taken = {name for name in positional[:count] if _may_be_keyword(signature, name)}
-    return {name: value for name, value in kwargs.items() if name not in taken}
-
-
-def _may_be_keyword(signature: inspect.Signature, name: str) -> bool:
-    return signature.parameters[name].kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
-
-
 def _replay_of(request: Context) -> dict[str, Any] | None:
     """The `replay` part of the header, if this task is a replayed letter; a header may hold anything."""
     header = request.__dict__.get("recovery")
@@ -390,14 +358,3 @@ def _body(task: Task) -> Callable[..., Any]:
     """The user's function, without the wrapper that Celery puts around tasks with `autoretry_for`: one retry, ours."""
     body: Callable[..., Any] = getattr(task, "_orig_run", task.run)
     return body
-
-
-def _unix(moment: Any) -> float | None:
-    """Celery's `expires` (ISO 8601 text or datetime; naive means UTC) as unix seconds; None for anything else."""
-    try:
-        moment = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=timezone.utc)
-        return float(moment.timestamp())
-    except (AttributeError, ValueError, OverflowError):
-        return None

@@ -15,9 +15,10 @@ from typing import Any, ClassVar
 from celery import Celery, Task
 from celery.utils.time import maybe_make_aware
 
+from celery_recovery.call import merged_call
 from celery_recovery.decision import Asked
 from celery_recovery.policy import RetryPolicy
-from celery_recovery.recovery import Recovery, merged_call
+from celery_recovery.recovery import Recovery
 from celery_recovery.task_options import UNSAID, said
 
 __all__ = ("RecoverableTask",)

@@ -15,21 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from celery_recovery.backoff import BackoffStrategy, Jitter
-from celery_recovery.decision import (
-    HISTORY_LENGTH,
-    MESSAGE_LIMIT,
-    Action,
-    Ask,
-    Asked,
-    Attempt,
-    Decision,
-    History,
-    Reason,
-    Situation,
-    decide,
-)
+from celery_recovery.decision import Action, Ask, Asked, Decision, Reason, Situation, decide
 from celery_recovery.errors.model import ErrorInfo, ErrorSeverity, ErrorType
 from celery_recovery.exceptions import ConfigurationError, Discard, Quarantine, RecoveryControl, RetryIn, Snooze
+from celery_recovery.history import HISTORY_LENGTH, MESSAGE_LIMIT, Attempt, History
 from celery_recovery.policy import LONGEST_DELAY, NEVER, RecoveryStrategy, RetryPolicy
 
 NOW = 1_700_000_000.0
@@ -338,21 +327,21 @@ def failed(history: History, at: float = NOW, **fields: Any) -> History:
 def test_a_life():
     """Fail, retry, snooze, fail, retry, end: what the header says at each step."""
     retry, snooze, end = decided(), decided(asked=Asked.by(Snooze(5))), decided(retries=9)
-    first = failed(History(), at=NOW).then(retry)
+    first = retry.onto(failed(History(), at=NOW))
     assert (first.retries, first.last_delay, first.first_failure) == (1, 10, NOW)
     assert [(attempt.n, attempt.delay) for attempt in first.attempts] == [(1, 10)]
-    snoozed = failed(first, at=NOW + 10).then(snooze)
+    snoozed = snooze.onto(failed(first, at=NOW + 10))
     assert snoozed == replace(first, deferrals=1)
-    second = failed(snoozed, at=NOW + 15).then(retry)
+    second = retry.onto(failed(snoozed, at=NOW + 15))
     assert (second.retries, second.first_failure, second.attempt) == (2, NOW, 3)
     assert [attempt.n for attempt in second.attempts] == [1, 2]
-    ended = failed(second, at=NOW + 35).then(end)
+    ended = end.onto(failed(second, at=NOW + 35))
     assert (ended.retries, ended.attempts[-1].delay) == (2, None)
 
 
 def test_snooze_before_any_failure():
     """Snoozing is not failing: the deadline does not start to run."""
-    assert failed(History()).then(decided(asked=Asked.by(Snooze(5)))) == History(deferrals=1)
+    assert decided(asked=Asked.by(Snooze(5))).onto(failed(History())) == History(deferrals=1)
 
 
 @pytest.mark.parametrize("keep", [1, 3, 10])
@@ -360,7 +349,7 @@ def test_history_is_short(keep):
     """The newest attempts are kept, the oldest forgotten; the counts go on."""
     history = History()
     for n in range(25):
-        history = history.after(info(timestamp=NOW + n), keep=keep).then(decided())
+        history = decided().onto(history.after(info(timestamp=NOW + n), keep=keep))
     assert [attempt.n for attempt in history.attempts] == list(range(26 - keep, 26))
     assert (history.retries, history.first_failure) == (25, NOW)
     assert len(History.from_header(history.to_header(), keep=keep).attempts) == keep

@@ -20,7 +20,7 @@ from celery_recovery import (
     RetryPolicy,
     Snooze,
 )
-from celery_recovery.recovery import merged_call
+from celery_recovery.call import merged_call
 
 
 @pytest.fixture

@@ -89,7 +89,7 @@ def show_groups(output: Output, groups: Sequence[Mapping[str, Any]]) -> None:
         return
     output.title("Largest error groups")
     columns = (_COUNT, Column("NEWEST", right=True), Column("FINGERPRINT"), Column("ERROR TYPE"),
-               Column("TASK", least=12, front=True))  # fmt: skip
+               Column("TASK", least=8, front=True))  # fmt: skip
     shown = ("fingerprint", "error_type", "task")
     rows = [(str(group["count"]), age(group["newest"]), *(group[name] or "" for name in shown)) for group in groups]
     below = [f"{short_class(group['exception'] or '?')}: {group['message'] or ''}" for group in groups]

@@ -3,8 +3,8 @@
 Each function returns the exception that `RecoverableTask.__call__` must leave with, because that is how a task tells
 Celery its end: `Retry` (published again), `Ignore` (held), `Reject` (give the message back), or the original exception.
 
-Write before you let go: the retry or the letter is confirmed by the broker before any of these is returned, and Celery
-acknowledges the old message only afterwards. A kill in between leaves two copies, never none.
+Write before you let go: the retry or the letter is confirmed by the broker before any of these is returned. With
+`acks_late` Celery acknowledges the old message only afterwards, and a kill in between leaves two copies, never none.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -35,9 +36,7 @@ class Parts:
     @cached_property
     def settings(self) -> Settings:
         """The app's `recovery_…` settings, validated. Raises `ConfigurationError`."""
-        conf = self.app.conf
-        names = {name[name.index(PREFIX) :] for name in (str(key).lower() for key in conf) if PREFIX in name}
-        return Settings.from_mapping({name: conf[name] for name in names})
+        return Settings.from_mapping(_settings_in(self.app.conf))
 
     @cached_property
     def classifier(self) -> ErrorClassifier:
@@ -108,3 +107,14 @@ def _redis_of(app: Celery) -> str | None:
     """The broker's or the result backend's URL, whichever is Redis."""
     urls = (app.conf.broker_write_url, app.conf.broker_url, app.conf.result_backend)
     return next((url for url in urls if isinstance(url, str) and url.startswith(("redis://", "rediss://"))), None)
+
+
+def _settings_in(conf: Mapping[str, Any]) -> dict[str, Any]:
+    """Our entries of a Celery configuration, their names in lower or upper case, with a namespace or without."""
+    found = {}
+    for key in list(conf):
+        written = str(key).lower()
+        if PREFIX in written:
+            name = written[written.index(PREFIX) :]
+            found[name] = conf.get(name, conf.get(key))
+    return found

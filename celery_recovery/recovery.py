@@ -13,8 +13,8 @@
    class of it at times, fire twice for some ends and not at all for others.
 3. `decide` chooses from plain values; nothing in it waits or writes. `self.retry()` and the control exceptions
    (`RetryIn`, `Snooze`, `Quarantine`, `Discard`) are only more input to it.
-4. A retry is published with confirm, its history in the `recovery` header; then `Retry` is raised, and Celery
-   acknowledges the old message.
+4. A retry is published with confirm, its history in the `recovery` header; then `Retry` is raised. With `acks_late`
+   Celery acknowledges the old message only now; without, it did so before the body ran.
 5. A dead letter is published with confirm to its own durable queue as a valid Celery message; then the task ends: with
    the original exception (fail), or in state QUARANTINED with its chord left open (hold).
 6. A worker's intake moves the letter into the store. A replay publishes it again with retries at 0 and a token;
@@ -43,7 +43,7 @@ from celery.utils.serialization import raise_with_context
 from celery_recovery.actions import Failure, Origin, chords_of
 from celery_recovery.call import Call
 from celery_recovery.dead_letters.state import LetterState
-from celery_recovery.decision import Action, Ask, Asked, Decision, Situation, decide, unix_time
+from celery_recovery.decision import Action, Ask, Asked, Decision, Reason, Situation, decide, unix_time
 from celery_recovery.errors.model import ErrorInfo, ErrorType
 from celery_recovery.exceptions import ConfigurationError, Quarantine, RecoveryControl, StoreUnavailable
 from celery_recovery.history import History
@@ -232,7 +232,7 @@ class Recovery(Parts):
         info, request = failure.info, failure.request
         limit = decision.max_attempts or "∞"
         logger.log(
-            _LEVELS.get(decision.action, logging.ERROR),
+            logging.INFO if decision.reason is Reason.EXPECTED else _LEVELS.get(decision.action, logging.ERROR),
             "task %s[%s] attempt %s/%s: %s, %s%s: %s (%s: %s)",
             failure.task.name, request.id, decision.attempt, limit, done, reason,
             f" in {decision.delay:.1f} s" if isinstance(outcome, Retry) and decision.delay is not None else "",

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from celery import bootsteps
+from click import ClickException
 
 from celery_recovery.dead_letters.chords import keep_alive
 from celery_recovery.dead_letters.intake import Intake
+from celery_recovery.exceptions import ConfigurationError
 from celery_recovery.recovery import Recovery
 
 __all__ = ("IntakeStep",)
@@ -24,7 +26,10 @@ class IntakeStep(bootsteps.StartStopStep):  # type: ignore[misc]  # celery is un
     def include_if(self, worker: Any) -> bool:
         """Wherever there is a store, unless `recovery_intake` is off."""
         recovery = Recovery.of(worker.app)
-        _ = recovery.classifier  # its rules are read now, before the pool forks, for all its children
+        try:
+            _ = recovery.classifier  # its rules are read now, before the pool forks, for all its children
+        except ConfigurationError as exc:
+            raise ClickException(f"celery-recovery: {exc}") from exc  # a sentence, where others would be a traceback
         return recovery.settings.intake and recovery.store is not None
 
     def create(self, worker: Any) -> Intake:

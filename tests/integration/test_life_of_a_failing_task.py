@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from celery.exceptions import Ignore
 
 from celery_recovery import Filter, LetterState
 from tests.integration.jobs_client import Jobs, eventually
+from tests.services import Worker
 
 
 def test_success_is_untouched(jobs: Jobs) -> None:
@@ -190,3 +193,12 @@ def test_plain_tasks_are_watched_and_nothing_more(jobs: Jobs) -> None:
     assert worker.wait_log(r"watched: task jobs\.plain failed \(network")
     assert jobs.ledger.lines("t") == ["run"]
     assert jobs.letters() == 0
+
+
+def test_a_worker_with_a_bad_setting_does_not_start_and_says_why(worker: Callable[..., Worker], redis_url: str) -> None:
+    """One sentence that names the setting, not a traceback."""
+    jobs = Jobs(worker, redis_url, redis_url, conf={"recovery_publish_timeout": "soon"})
+    with pytest.raises(RuntimeError) as refused:
+        jobs.worker()
+    assert "celery-recovery: recovery_publish_timeout: expected" in str(refused.value)
+    assert "Traceback" not in str(refused.value)

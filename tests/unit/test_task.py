@@ -374,3 +374,10 @@ def test_a_policy_of_no_retries_leaves_those_that_the_task_asks_for(app: Celery)
     call.delay(True)
     call.delay(False)
     assert (runs.count("by hand"), runs.count("by itself")) == (4, 1)
+
+
+def test_settings_in_upper_case_are_read_too() -> None:
+    """As old Celery configurations have it."""
+    app = Celery("upper", broker="memory://", set_as_current=False)
+    app.conf.update(RECOVERY_KEY_PREFIX="shop")
+    assert Recovery.of(app).settings.key_prefix == "shop"

@@ -30,10 +30,13 @@ __all__ = ("discard", "replay", "restore", "review")
 
 _FAILED, _REVIEW, _RETRY = LetterState.FAILED, LetterState.REVIEW, LetterState.RETRY
 _OPEN = tuple(state for state in LetterState if state in OPEN)
-_REPLAY = Verb(name="replay", past="replayed", states=(_FAILED, _RETRY), states_by_id=(_FAILED, _REVIEW, _RETRY))
-_DISCARD = Verb(name="discard", past="discarded", states=(_FAILED, _REVIEW), states_by_id=_OPEN)
-_SET_ASIDE = Verb(name="review", past="set aside", states=(_FAILED,), states_by_id=(_FAILED,))
-_RESTORE = Verb(name="restore", past="restored", states=(_REVIEW,), states_by_id=(_REVIEW, LetterState.DISCARDED))
+_RESTORABLE = (_REVIEW, LetterState.DISCARDED)
+_REPLAY = Verb(
+    name="replay", past="replayed", states=(_FAILED, _RETRY), states_by_id=(_FAILED, _REVIEW, _RETRY), possible=_OPEN
+)
+_DISCARD = Verb(name="discard", past="discarded", states=(_FAILED, _REVIEW), states_by_id=_OPEN, possible=_OPEN)
+_SET_ASIDE = Verb(name="review", past="set aside", states=(_FAILED,), states_by_id=(_FAILED,), possible=(_FAILED,))
+_RESTORE = Verb(name="restore", past="restored", states=(_REVIEW,), states_by_id=_RESTORABLE, possible=_RESTORABLE)
 
 #: Letters acted on between two looks at the keyboard.
 BATCH = 500

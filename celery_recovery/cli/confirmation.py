@@ -37,18 +37,26 @@ class Verb:
     states: Sequence[LetterState]
     #: The same, for letters named by id.
     states_by_id: Sequence[LetterState]
+    #: States that it can be asked for, with `--state`.
+    possible: Sequence[LetterState]
 
 
 def aim(verb: Verb, where: Filter, ids: Sequence[str], *, everything: bool) -> Filter:
     """The filter, with the ids given as arguments, and its states named.
 
-    Raises click's UsageError when it would take every letter and `--all` does not say so.
+    Raises click's UsageError when it would take every letter and `--all` does not say so, and for a state that letters
+    cannot be in for this.
     """
     where = replace(where, ids=tuple(dict.fromkeys((*where.ids, *ids))))
     if where.is_empty and not everything:
         raise click.UsageError(
             f"{verb.name} needs ids or a filter. To {verb.name} all letters: --all (--dry-run shows which they are)."
         )
+    for state in where.state:
+        if state not in verb.possible:
+            raise click.UsageError(
+                f"--state: {verb.name} is for letters that are {_either(verb.possible)}, not {state}."
+            )
     return within(where, verb.states, verb.states_by_id)
 
 
@@ -65,7 +73,7 @@ def look_up(here: Session, verb: Verb, where: Filter) -> Counter[str]:
     past = Counter(state.value for state in states.values() if state not in where.state)
     if past:
         counts = ", ".join(f"{count} {state}" for state, count in past.items())
-        sentence = f"{verb.name} is for letters that are {' or '.join(where.state)}. Of those named, {counts}."
+        sentence = f"{verb.name} is for letters that are {_either(where.state)}. Of those named, {counts}."
         if past.total() == len(states):
             raise Failure(f"{sentence} Nothing was done.", ExitCode.NOTHING)
         here.output.warn(sentence)
@@ -99,6 +107,11 @@ def show_selection(here: Session, verb: Verb, figures: Breakdown, limit: int | N
     show_breakdown(here.output, figures, ("task", "error_type"))
     if limit is not None and limit < figures.count:
         here.output.line(f"  of these, {_letters(limit)} will be {verb.past} (--limit)")
+
+
+def _either(states: Sequence[LetterState]) -> str:
+    *others, last = map(str, states)
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 def _letters(count: int) -> str:

@@ -39,7 +39,7 @@ class Cli:
     def __init__(self, jobs: Jobs, **env: str) -> None:
         self.jobs = jobs
         self.env = {
-            **os.environ,
+            **{name: value for name, value in os.environ.items() if name not in ("COLUMNS", "NO_COLOR")},
             "CELERY_BROKER_URL": jobs.broker,
             "CELERY_RESULT_BACKEND": jobs.backend,
             "JOBS_LEDGER": jobs.ledger_url,
@@ -401,6 +401,10 @@ def test_nobody_to_ask_is_a_refusal(cli: Cli) -> None:
         (("dlq", "list", "--cursor", "x"), 2, "--cursor: expected what an earlier page printed"),
         (("dlq", "replay", "a", "--yes", "--rate", "-1"), 2, "rate: expected letters per second, above 0"),
         (("status", "--since", "now"), 2, "--since: expected unix seconds"),
+        (("dlq", "replay", "--state", "recovered", "--yes"), 2, "failed, review, retry or replayed, not recovered"),
+        (("dlq", "discard", "--state", "discarded", "--yes"), 2, "not discarded"),
+        (("dlq", "review", "--state", "retry", "--yes"), 2, "is for letters that are failed, not retry"),
+        (("dlq", "restore", "--state", "failed", "--yes"), 2, "review or discarded, not failed"),
         (("dlq", "repla"), 2, "replay"),
         (("stats",), 2, "status"),
     ],

@@ -14,8 +14,8 @@ Of one exception, the first of these that knows it counts:
 8. the built-in class it derives from;
 9. what an opaque class says in its message.
 
-A cause that is only a plain built-in error (a KeyError, a ValueError) knows less than a telling class name: then 7
-comes first.
+A cause that is only a plain built-in error (a KeyError, a ValueError) knows less than a class name that tells what
+happened: then 7 comes first. A name that only tells where (`GatewayError`) knows less than any cause.
 Flags such as `retryable` and waits such as `retry_after` on a class that no rule of 1 and 2 knows correct the result.
 """
 
@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 
 from celery_recovery.errors.model import ErrorSeverity, ErrorType
 from celery_recovery.errors.reading import args_of, attr, cause_of, has_attributes, text_of
-from celery_recovery.errors.rules.names import by_message
+from celery_recovery.errors.rules.names import SUBJECT, by_message
 from celery_recovery.errors.rules.protocols import wait_of, wishes
 from celery_recovery.errors.rules.rule import Answer, Look, Through, Verdict
 from celery_recovery.errors.rules.table import Plan, Step, Table
@@ -54,7 +54,16 @@ _HOLDERS = (
     "error",
     "last_error",
     "last_exception",
+    "underlying",
+    "underlying_error",
+    "underlying_exception",
+    "source",
+    "source_error",
+    "nested",
+    "inner_error",
+    "root_cause",
 )
+_COLLECTIONS = ("errors", "exceptions", "causes", "failures")
 
 #: How bad a type is where the rule itself does not say. Rules say HIGH for credentials, certificates, settings, file
 #: permissions, exhausted descriptors and lost workers, CRITICAL for full disks.
@@ -187,7 +196,7 @@ class Case:
         cause = self._by_cause(exc, plan) if base is None else None
         if cause is not None and cause.certain:
             return cause
-        if plan.named is not None:
+        if plan.named is not None and not (cause is not None and plan.named.rule == SUBJECT):
             return Ruling(plan.named, f"name.{plan.named.rule}", exc, certain=False)
         if cause or base:
             return cause or (base and base._replace(certain=False))
@@ -200,7 +209,10 @@ class Case:
         if ruling is not None:
             return ruling
         held = _held(exc, plan)
-        return self.judge(held) if held is not None else None
+        if held is not None:
+            return self.judge(held)
+        rulings = [ruling for one in _held_many(exc, plan) if (ruling := self.judge(one)) is not None]
+        return _worst(rulings) if rulings else None
 
     def _with_wait(self, ruling: Ruling) -> Ruling:
         verdict = ruling.verdict
@@ -221,6 +233,20 @@ def _held(exc: BaseException, plan: Plan) -> BaseException | None:
             if isinstance(inner, BaseException):
                 return inner
     return None
+
+
+def _held_many(exc: BaseException, plan: Plan) -> list[BaseException]:
+    """The exceptions that an opaque one carries together: one for each host tried, each item of a batch."""
+    if not (plan.shaped or has_attributes(exc)):
+        return []
+    for name in _COLLECTIONS:
+        held = attr(exc, name)
+        members = list(held.values()) if type(held) is dict else held
+        if type(members) in (list, tuple):
+            found = [member for member in members[:_MEMBERS] if isinstance(member, BaseException)]
+            if found:
+                return found
+    return []
 
 
 def _as_wished(exc: BaseException, found: Ruling | None) -> Ruling | None:

@@ -16,7 +16,7 @@ from typing import Any
 
 from celery_recovery.errors.reading import attr
 
-__all__ = ("LONGEST", "from_headers", "seconds")
+__all__ = ("LONGEST", "from_headers", "reset", "seconds", "used_up")
 
 #: The longest wish that is believed: one day, in seconds.
 LONGEST = 86_400.0
@@ -26,6 +26,9 @@ _PLAIN = re.compile(r"\s*([+-]?\d+(?:\.\d+)?)\s*(?:s|secs?|seconds?)?\s*\Z")
 _GO = re.compile(r"(\d+(?:\.\d+)?)(ms|[hms])")  # durations as OpenAI's headers write them: "1m30.5s", "20ms"
 _UNIT = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _RESETS = ("ratelimit-reset", "x-ratelimit-reset", "x-rate-limit-reset", "x-ratelimit-reset-after")
+_REMAINING = ("ratelimit-remaining", "x-ratelimit-remaining", "x-rate-limit-remaining")
+# One header for all, in both forms of the IETF's drafts: "limit=10, remaining=0, reset=7" and "\"name\";r=0;t=7".
+_COMBINED = re.compile(r"(?:\breset|;\s*t)\s*=\s*(\d+)")
 
 
 def bounded(value: float) -> float | None:
@@ -99,14 +102,32 @@ def from_headers(headers: Any, *, now: float | None = None) -> float | None:
         wish = seconds(found["retry-after"], now=now, date=found.get("date"))
         if wish is not None:
             return wish
+    return _until_reset(found, now)
+
+
+def _until_reset(found: dict[str, Any], now: float | None) -> float | None:
+    """Until the count of calls starts anew; with calls left, that says nothing about this fault."""
+    if any(name in found and not _is_zero(found[name]) for name in _REMAINING):
+        return None
     for name in _RESETS:
         if name in found:
-            return _reset(found[name], now, found.get("date"))
-    return None
+            return reset(found[name], now, found.get("date"))
+    combined = _COMBINED.search(str(found.get("ratelimit", ""))[:200])
+    return bounded(float(combined[1])) if combined else None
 
 
-def _reset(value: Any, now: float | None, date: Any) -> float | None:
-    """A reset is a delay in seconds, or a Unix time in seconds or milliseconds: told apart by size."""
+def used_up(headers: Any) -> bool:
+    """Do the headers say that no call is left, or when to come back? Then even a 403 tells a rate limit."""
+    found = _wanted(headers)
+    return "retry-after" in found or any(name in found and _is_zero(found[name]) for name in _REMAINING)
+
+
+def _is_zero(value: Any) -> bool:
+    return (value.decode("latin-1") if isinstance(value, bytes) else str(value)).strip() == "0"
+
+
+def reset(value: Any, now: float | None = None, date: Any = None) -> float | None:
+    """Seconds until a reset: a delay in seconds, a Unix time in seconds or milliseconds (by size), or a date."""
     try:
         moment = float(value)
     except BaseException:
@@ -117,7 +138,7 @@ def _reset(value: Any, now: float | None, date: Any) -> float | None:
     return bounded((moment / 1000.0 if moment > _EPOCH_MS else moment) - base)
 
 
-_NAMES = frozenset({"retry-after", "retry-after-ms", "x-ms-retry-after-ms", "date", *_RESETS})
+_NAMES = frozenset({"retry-after", "retry-after-ms", "x-ms-retry-after-ms", "date", "ratelimit", *_RESETS, *_REMAINING})
 
 
 def _wanted(headers: Any) -> dict[str, Any]:

@@ -142,6 +142,8 @@ _RULES: dict[str, Verdict | Look] = {
     **within("dulwich", "BundleURIError UnsupportedVersion UnsupportedExtension SymrefLoop FilterError", _REFUSED),
     **within("dulwich", "MergeConflict RebaseConflict DivergedBranches WorkingTreeModifiedError", _CONFLICT),
     **within("hglib", "CommandError ServerError", _git),
+    # serial ports
+    **within("serial", "SerialException", _by_errno(transient(ErrorType.SYSTEM))),
     # package databases
     **within("apt apt_pkg", "LockFailedException CacheClosedException FetchCancelledException", _LOCKED),
     **within("apt apt_pkg", "FetchFailedException", _LOST),

@@ -65,8 +65,12 @@ def by_mssql_number(number: int) -> Verdict:
 
 
 def native_number(text: str) -> int | None:
-    """The server's number in an ODBC message such as `"[42000] […][SQL Server]Lock … exceeded. (1222) (SQLExec…)"`."""
-    if "SQL Server]" not in text:
+    """The server's number in an ODBC message such as `"[42000] […][SQL Server]Lock … exceeded. (1222) (SQLExec…)"`.
+
+    Only what the server itself says has one: in the driver's own words ("[ODBC Driver 18 for SQL Server]TCP Provider:
+    Error code 0x68 (104)") it is the operating system's.
+    """
+    if "[SQL Server]" not in text:
         return None
     start = text.find("(")
     while start >= 0:

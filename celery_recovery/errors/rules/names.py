@@ -14,7 +14,10 @@ from celery_recovery.errors.model import ErrorSeverity, ErrorType
 from celery_recovery.errors.rules.rule import Verdict, permanent, transient
 from celery_recovery.errors.rules.status import by_status_text
 
-__all__ = ("by_message", "by_name")
+__all__ = ("SUBJECT", "by_message", "by_name")
+
+#: Rule of the names that only say where a fault was noticed (`GatewayError`), not what happened.
+SUBJECT = "subject"
 
 _T = ErrorType
 _HIGH, _CRITICAL = ErrorSeverity.HIGH, ErrorSeverity.CRITICAL
@@ -40,6 +43,11 @@ _NAMES: tuple[tuple[str, Verdict, str], ...] = (
         concurren stale_?(?:data|object|version|read) optimistic serialization_?(?:failure|conflict)
         race_?condition contention not_?(?:the_?)?leader leader_?(?:election|changed|lost) replica_?lag failover""",
     ),
+    (
+        "validation",  # data about the network, not a fault of it
+        permanent(_T.VALIDATION),
+        r"(?:invalid|illegal|unsupported|malformed|missing)_?(?:network|gateway|socket|transport|dns|service|upstream)",
+    ),
     ("timeout", transient(_T.NETWORK, "timeout"), r"time_?d?_?out time_?limit deadline"),
     ("circuit", transient(_T.SYSTEM, "circuit open"), r"circuit breaker_?open bulkhead"),
     ("memory", transient(_T.MEMORY), r"out_?of_?memory memory(?:_?limit|_?error|_?exhausted) \boom"),
@@ -61,7 +69,7 @@ _NAMES: tuple[tuple[str, Verdict, str], ...] = (
         (?:order|account|card|product|item|seat|stock|customer|user|invoice|coupon)_?(?:disabled|frozen|unavailable|locked)
         business domain_?(?:error|exception|rule) rule_?(?:error|viol|fail|broken) policy violation
         limit_?(?:exceeded|reached) quota credit_?limit (?<!load)(?<!load_)balance not_?allowed conflict refund
-        chargeback payment_?required prohibited precondition""",
+        chargeback payment_?required prohibited precondition feature_?(?:not_?available|unavailable|disabled)""",
     ),
     (
         "remote",
@@ -69,11 +77,17 @@ _NAMES: tuple[tuple[str, Verdict, str], ...] = (
         r"""unavailable
         connect(?:ion)?_?(?:error|exception|fail|fault|lost|closed|reset|refused|aborted|dropped|broken)
         connection_?(?:reject|issue|problem|interrupted) (?:can_?not|could_?not|cant|failed_?to|fail)_?connect
-        disconnect unreachable network gateway (?:internal_?)?server_?(?:error|busy|down|fault) over_?load
-        over_?capacity (?<![a-z])busy busy_?(?:error|exception) upstream outage temporar transient
-        retr(?:y|i)able try_?again retry_?later please_?retry recoverable broken_?pipe socket transport dns
-        host_?(?:down|lookup) maintenance broker_?(?:error|down) no_?route service_?(?:error|down|exception)
-        not_?ready (?:remote|api|http|backend)_?fail [a-z]_?down(?:_?error|_?exception|time)?\Z interrupted""",
+        disconnect unreachable (?:bad_?)gateway\b server_?(?:busy|down) over_?load
+        over_?capacity (?<![a-z])busy busy_?(?:error|exception) outage temporar transient
+        retr(?:y|i)able try_?again retry_?later please_?retry recoverable broken_?pipe
+        host_?(?:down|lookup) maintenance broker_?down no_?route service_?down
+        not_?ready [a-z]_?down(?:_?error|_?exception|time)?\Z interrupted""",
+    ),
+    (
+        SUBJECT,
+        transient(_T.NETWORK),
+        r"""network gateway (?:internal_?)?server_?(?:error|fault) upstream socket transport dns broker_?error
+        service_?(?:error|exception) (?:remote|api|http|backend)_?fail""",
     ),
     (
         "schema",
@@ -112,7 +126,8 @@ _NAMES: tuple[tuple[str, Verdict, str], ...] = (
     (
         "resource",
         transient(_T.SYSTEM),
-        r"""exhausted pool_?(?:timeout|empty|full) worker_?(?:lost|died|crash) shutting_?down
+        r"""(?<!retry)(?<!retry_)(?<!tries)(?<!tries_)(?<!attempts)(?<!attempts_)exhausted
+        pool_?(?:timeout|empty|full) worker_?(?:lost|died|crash) shutting_?down
         resource_?(?:busy|limit) capacity""",
     ),
 )

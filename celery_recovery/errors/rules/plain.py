@@ -37,6 +37,7 @@ _NO_FILE = (
     "does not exist",
 )
 _WRITING = ("cannot write mode", "encoder error")
+_BACK_PRESSURE = transient(ErrorType.SYSTEM, rule="library.queue_full")
 _REMOTE = ("NETWORK_CONNECTION", "SLOW_DOWN", "AWS Error INTERNAL", "HTTP resource", "couldn't connect to", "timed out")
 
 _Answers = dict[str, "Verdict | Callable[[Any], Answer]"]
@@ -128,6 +129,7 @@ _WORDS: dict[str, tuple[tuple[str, Verdict], ...]] = {
         ("cannot marshal", _REFUSED),
         ("keys must be", _REFUSED),
     ),
+    "BufferError": (("Queue full", _BACK_PRESSURE),),  # librdkafka's own queue, which empties as messages go out
     "AttributeError": (("Can't pickle", _REFUSED), ("Can't get attribute", _MISMATCH)),
     "OSError": (
         ("cannot open shared object file", _MISSING_PART),
@@ -192,7 +194,7 @@ def _or_else(family: Family, name: str) -> Look:
 
 
 _NAMES = """
-    AssertionError AttributeError IndexError KeyError LookupError NotImplementedError OverflowError RuntimeError
-    TypeError ValueError
+    AssertionError AttributeError BufferError IndexError KeyError LookupError NotImplementedError OverflowError
+    RuntimeError TypeError ValueError
 """
 FAMILIES: tuple[Family, ...] = (_before(python.FAMILY, _NAMES), _before(os.FAMILY, "OSError FileNotFoundError"))

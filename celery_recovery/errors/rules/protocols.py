@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 from celery_recovery.errors.model import ErrorType
 from celery_recovery.errors.reading import attr, number
-from celery_recovery.errors.retry_after import from_headers, seconds
+from celery_recovery.errors.retry_after import from_headers, reset, seconds
+from celery_recovery.errors.rules.body import codes_of, corrected, status_in
 from celery_recovery.errors.rules.names import by_name
 from celery_recovery.errors.rules.os import by_errno
 from celery_recovery.errors.rules.rule import Answer, Family, Verdict
@@ -64,22 +65,23 @@ _STATUS_NAMES = (
     "http_status_code",
     "response_code",
     "statusCode",
+    "httpStatus",
+    "httpStatusCode",
     "errcode",
 )
+_RESPONSES = ("response", "resp", "http_response", "raw_response")
 
 
 def _response(exc: Any) -> Answer:
-    response = attr(exc, "response")
+    response = next((held for name in _RESPONSES if (held := attr(exc, name)) is not None), None)
     if response is None:
         return None
     if isinstance(response, dict):
-        get = response.get
-        status = number(get("status_code") or get("status") or get("code"))
-        return by_status(status, get("headers"))
+        return corrected(exc, status_in(response))
     for name in ("status_code", "status", "code"):
         status = number(attr(response, name))
         if status is not None:
-            return by_status(status, attr(response, "headers"))
+            return corrected(exc, by_status(status, attr(response, "headers")))
     return None
 
 
@@ -90,7 +92,7 @@ def _status(exc: Any) -> Answer:
             continue
         status = number(attr(value, "value", value))  # http.HTTPStatus and other enums
         if status is not None and 400 <= status <= 599:
-            return by_status(status, attr(exc, "headers") or attr(exc, "response_headers"))
+            return corrected(exc, by_status(status, attr(exc, "headers") or attr(exc, "response_headers")))
     return None
 
 
@@ -99,18 +101,12 @@ def _errno(exc: Any) -> Answer:
     return by_errno(attr(exc, "errno")) if isinstance(attr(exc, "strerror"), str) else None
 
 
-_CODE_NAMES = ("code", "error_code", "error_type", "err_code", "errorCode", "reason_code", "kind")
-
-
 def _code(exc: Any) -> Answer:
     """A code in words, such as `RATE_LIMITED`, read as a name would be."""
-    for name in _CODE_NAMES:
-        value = attr(exc, name)
-        value = attr(value, "name", value)  # enums
-        if isinstance(value, str) and 3 <= len(value) <= 60:
-            found = by_grpc_name(value) or by_name(value)
-            if found is not None:
-                return replace(found, code=value, rule=f"code.{found.rule}")
+    for word in codes_of(exc):
+        found = by_grpc_name(word) or by_name(word)
+        if found is not None:
+            return replace(found, code=word, rule=f"code.{found.rule}")
     return None
 
 
@@ -137,6 +133,8 @@ _YES = (
 )
 _NO = ("permanent", "is_permanent", "fatal", "is_fatal", "non_retryable", "unrecoverable")
 _WAITS = ("retry_after", "retry_after_seconds", "retry_in", "retry_delay", "wait_seconds", "retryAfter")
+_WAITS_MS = ("retry_after_ms", "retryAfterMs", "retry_after_millis", "retry_delay_ms")
+_MOMENTS = ("retry_at", "reset_at")
 
 
 def wishes(exc: Any) -> Wishes:
@@ -155,11 +153,23 @@ def wait_of(exc: Any) -> float | None:
             wait = seconds(value)
             if wait is not None:
                 return wait
+    wait = _other_wait(exc)
+    if wait is not None:
+        return wait
     wait = from_headers(attr(exc, "headers") or attr(exc, "response_headers"))
     if wait is None:
         response = attr(exc, "response")
         wait = from_headers(attr(response, "headers")) if response is not None else None
     return wait
+
+
+def _other_wait(exc: Any) -> float | None:
+    """Waits in milliseconds, and moments when to come back."""
+    for name in _WAITS_MS:
+        wait = seconds(attr(exc, name))
+        if wait is not None:
+            return wait / 1000.0
+    return next((wait for name in _MOMENTS if (wait := reset(attr(exc, name))) is not None), None)
 
 
 def _flag(exc: Any, name: str) -> bool | None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from celery_recovery.errors.model import ErrorSeverity, ErrorType
 from celery_recovery.errors.reading import number
-from celery_recovery.errors.retry_after import from_headers
+from celery_recovery.errors.retry_after import from_headers, used_up
 from celery_recovery.errors.rules.rule import Verdict
 
 __all__ = ("by_status", "by_status_text")
@@ -72,8 +72,8 @@ _STATUS: dict[int, tuple[ErrorType, bool, ErrorSeverity | None]] = {
 def by_status(status: Any, headers: Any = None, *, now: float | None = None, **more: Any) -> Verdict | None:
     """The verdict on an HTTP status (int, or text of it), with the wait its headers ask for; None if not 300 to 599.
 
-    `more` goes into the `Verdict`. 409 and 413, permanent otherwise, are transient when the server itself says when to
-    come back (RFC 9110 10.2.3 allows it on any answer).
+    `more` goes into the `Verdict`. 403, 409 and 413, permanent otherwise, are transient when the server itself says
+    when to come back (RFC 9110 10.2.3 allows it on any answer), 403 also when it says that no call is left.
     """
     code = number(status)
     if code is None or not 300 <= code <= 599:
@@ -85,7 +85,8 @@ def by_status(status: Any, headers: Any = None, *, now: float | None = None, **m
     else:
         # Not registered: as the class's x00 (RFC 9110 15): 4xx is our fault, 5xx the server's (520-599 are proxies').
         error_type, retryable, severity = (_N, True, None) if code >= 500 else (_V, False, None)
-    wait = from_headers(headers, now=now) if headers is not None and (retryable or code in (409, 413)) else None
+    asks = headers is not None and (retryable or code in (409, 413) or (code == 403 and used_up(headers)))
+    wait = from_headers(headers, now=now) if asks else None
     more.setdefault("rule", f"status.{code}")
     more.setdefault("context", {"status": code})
     more.setdefault("severity", severity)

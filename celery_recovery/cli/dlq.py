@@ -8,7 +8,7 @@ from celery_recovery.cli.command import LazyGroup
 
 __all__ = ("dlq",)
 
-_LOOKING, _ACTING = "celery_recovery.cli.looking", "celery_recovery.cli.acting"
+_LOOKING, _CHANGING = "celery_recovery.cli.looking", "celery_recovery.cli.changing"
 
 
 @click.group(
@@ -18,10 +18,10 @@ _LOOKING, _ACTING = "celery_recovery.cli.looking", "celery_recovery.cli.acting"
         "list": f"{_LOOKING}:list_letters",
         "show": f"{_LOOKING}:show",
         "stats": f"{_LOOKING}:stats",
-        "replay": f"{_ACTING}:replay",
-        "discard": f"{_ACTING}:discard",
-        "review": f"{_ACTING}:review",
-        "restore": f"{_ACTING}:restore",
+        "replay": "celery_recovery.cli.replaying:replay",
+        "discard": f"{_CHANGING}:discard",
+        "review": f"{_CHANGING}:review",
+        "restore": f"{_CHANGING}:restore",
     },
 )
 def dlq() -> None:

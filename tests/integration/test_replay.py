@@ -175,20 +175,19 @@ def test_two_operators(shop):
 
 @pytest.mark.parametrize("rate", [100, 700])
 def test_rate(shop, rate):
-    """A replay keeps to its rate within 2 %, and is never ahead of it. A machine that others slow down has three tries."""
+    """A replay keeps to its rate within 2 %, and is never ahead of it; on a busy machine, in one of three tries."""
     broker, _, store, _ = shop
     app = Celery("shop", broker=broker, set_as_current=False)
-    count, kept = rate * 2, []
+    count, tries = rate * 2, []
+    states = Filter(state=(LetterState.FAILED, LetterState.REPLAYED))
     for _ in range(3):
         clocked = _Clocked(Publisher(app, timeout=5))
-        states = Filter(state=(LetterState.FAILED, LetterState.REPLAYED))
         DeadLetterQueue(app, store, clocked).replay(states, rate=rate, limit=count)
         since = [moment - clocked.times[0] for moment in clocked.times]
-        assert all(moment > n / rate - 0.005 for n, moment in enumerate(since))
-        kept.append((count - 1) / since[-1])
-        if kept[-1] == pytest.approx(rate, rel=0.02):
+        tries.append(((count - 1) / since[-1], max(n / rate - moment for n, moment in enumerate(since))))
+        if tries[-1][0] == pytest.approx(rate, rel=0.02) and tries[-1][1] < 0.005:
             return
-    pytest.fail(f"{rate} a second were asked for; kept: {kept}")
+    pytest.fail(f"{rate} a second were asked for; (kept, seconds ahead at most): {tries}")
 
 
 class _Clocked:

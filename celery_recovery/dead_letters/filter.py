@@ -23,8 +23,9 @@ from datetime import datetime, timezone
 from fnmatch import fnmatchcase
 from typing import Any
 
-from celery_recovery.dead_letters.letter import Letter
+from celery_recovery.dead_letters.letter import FOREIGN, Letter
 from celery_recovery.dead_letters.state import LetterState
+from celery_recovery.decision import Reason
 from celery_recovery.errors.model import ErrorType
 from celery_recovery.exceptions import ConfigurationError
 
@@ -34,6 +35,7 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _AGE = re.compile(r"(?P<number>\d+(?:\.\d+)?)(?P<unit>[smhdw])")
 _YES, _NO = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 _MISSING = object()
+_NOTE = "An operator's own words are a note."
 
 #: Options by their name in a mapping, with the field they fill.
 _OPTIONS = {
@@ -177,11 +179,16 @@ def _error_types(option: str, given: Any, now: float) -> tuple[str, ...]:
     return _known(option, given, now, [kind.value for kind in ErrorType])
 
 
-def _known(option: str, given: Any, now: float, choices: list[str]) -> tuple[str, ...]:
+def _reasons(option: str, given: Any, now: float) -> tuple[str, ...]:
+    """The letters' reasons, not an operator's words: those are a note."""
+    return _known(option, given, now, [*(reason.value for reason in Reason), FOREIGN], hint=_NOTE)
+
+
+def _known(option: str, given: Any, now: float, choices: list[str], hint: str = "") -> tuple[str, ...]:
     words = tuple(word.lower() for word in _words(option, given, now))
     for word in words:
         if word not in choices:
-            raise ConfigurationError.of(option, expected=f"one of {', '.join(choices)}", got=word)
+            raise ConfigurationError.of(option, expected=f"one of {', '.join(choices)}", got=word, hint=hint)
     return words
 
 
@@ -209,6 +216,7 @@ def _arguments(option: str, given: Any, now: float) -> dict[str, str]:
 _PARSERS: dict[str, Any] = {
     "state": _states,
     "error_type": _error_types,
+    "reason": _reasons,
     "since": parse_time,
     "until": parse_time,
     "text": _text,

@@ -15,6 +15,7 @@ from celery_recovery.cli.progress import Stopped, display, stoppable
 from celery_recovery.cli.session import Session, session
 from celery_recovery.cli.text import duration
 from celery_recovery.dead_letters.state import OPEN, LetterState
+from celery_recovery.exceptions import StoreUnavailable
 
 if TYPE_CHECKING:
     from celery_recovery.dead_letters.filter import Filter
@@ -88,7 +89,15 @@ def _replayed(here: Session, where: Filter, **terms: Any) -> ReplayResult:
             return here.letters.replay(where, progress=on_progress, **terms)
         except (Stopped, KeyboardInterrupt):
             pass
+        except StoreUnavailable as exc:
+            raise _cut_off(last, exc) from exc
     raise _interrupted(here, last)
+
+
+def _cut_off(last: Progress | None, exc: StoreUnavailable) -> Failure:
+    """Redis went away under it. What was published and could not be marked runs once all the same."""
+    far = f" At least {last.published} of {counted(last.total)} replayed;" if last else " Once it is back,"
+    return Failure(f"Redis is away: {exc}.{far} the same command goes on.", ExitCode.AWAY)
 
 
 def _interrupted(here: Session, last: Progress | None) -> Failure:
@@ -115,7 +124,7 @@ def _tell_replay(here: Session, result: ReplayResult, past: Counter[str]) -> Non
         tell_counts(here, "warning", result.warnings)
         tell_counts(here, "failed", Counter(result.failed.values()))
     if result.stopped:
-        output.warn(f"Stopped: {result.stopped}. The other letters are as before.")
+        output.warn(f"Stopped: {result.stopped.rstrip('.')}. The other letters are as before.")
 
 
 def _exit_replay(ctx: click.Context, result: ReplayResult, past: Counter[str], *, anything: bool) -> None:

@@ -25,7 +25,7 @@ from celery_recovery.cli import recovery
 from celery_recovery.dead_letters.letter import Letter
 from tests.integration.jobs_client import MODULE, Jobs, eventually
 from tests.letters import body, letter
-from tests.services import Worker
+from tests.services import RedisServer, Worker
 
 ROOT = Path(__file__).resolve().parents[2]
 NOWHERE = "redis://127.0.0.1:1/0"
@@ -616,6 +616,35 @@ def test_ctrl_c_ends_a_replay_in_order(cli: Cli) -> None:
     assert waiting(cli.jobs) == done
     assert cli.json("dlq", "replay", "--all", "--yes")["published"] == 1500 - done
     each_ran_once(cli.jobs, cli.jobs.worker(pool="threads", concurrency=4), tokens)
+
+
+@pytest.mark.faults
+def test_a_store_that_goes_away_ends_a_replay_with_a_sentence(redis_jobs: Jobs, own_redis: RedisServer) -> None:
+    """It says how far it came; what it had claimed is there when Redis is back."""
+    redis_jobs.conf["recovery_redis_url"] = redis_jobs.app.conf.recovery_redis_url = own_redis.url()
+    store_letters(redis_jobs, *(runnable(f"s{n}") for n in range(500)))
+    process = replay_until(Cli(redis_jobs), 50, "--rate", "100")
+    own_redis.kill()
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 3
+    assert re.search(r"Redis is away: .* At least \d+ of 500 letters replayed", errors), errors
+    own_redis.start()
+    assert sum(states(redis_jobs).values()) == 500
+
+
+@pytest.mark.faults
+def test_a_broker_that_goes_away_ends_a_replay_with_a_sentence(redis_jobs: Jobs, own_redis: RedisServer) -> None:
+    """After the time that publishing is tried for; the letters that it did not take are dead letters as before."""
+    redis_jobs.broker = redis_jobs.app.conf.broker_url = own_redis.url()
+    redis_jobs.conf["recovery_publish_timeout"] = 1
+    store_letters(redis_jobs, *(runnable(f"s{n}") for n in range(500)))
+    process = replay_until(Cli(redis_jobs), 50, "--rate", "100")
+    own_redis.kill()
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 3
+    assert "Stopped: the broker did not take a letter" in errors
+    done = int(re.match(r"(\d+) of 500 letters replayed", output)[1])  # type: ignore[index]
+    assert states(redis_jobs) == {"failed": 500 - done, "replayed": done}
 
 
 @pytest.mark.faults

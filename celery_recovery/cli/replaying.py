@@ -32,6 +32,10 @@ _REPLAY = Verb(
 )
 
 
+#: Skipped because another replay, maybe one that was killed since, had put them back: nothing is left undone.
+_ON_THEIR_WAY = ("already replayed", "already recovered")
+
+
 @click.command(cls=RecoveryCommand)
 @acting
 @option("--rate", type=float, metavar="N", group=ACTION, help="Letters per second. Default: as fast as it goes.")
@@ -132,5 +136,5 @@ def _exit_replay(ctx: click.Context, result: ReplayResult, past: Counter[str], *
         nothing(anything=anything)
     elif result.stopped:
         ctx.exit(int(ExitCode.AWAY))
-    elif past or result.published < result.selected:
+    elif past or result.published + sum(result.skipped.get(why, 0) for why in _ON_THEIR_WAY) < result.selected:
         ctx.exit(int(ExitCode.IN_PART))

@@ -171,7 +171,7 @@ class Case:
         found = self._by_members(exc, plan)
         if plan.builtin:
             return found or self._by_class(exc, plan)
-        if not (plan.shaped or has_attributes(exc)):
+        if not (_has_shape(exc, plan) or type(next(iter(args_of(exc)), None)) in (int, dict)):
             return found or self._by_class(exc, plan)
         found = found or self._by_steps(self._table.protocols, exc) or self._by_class(exc, plan)
         return _as_wished(exc, found)
@@ -222,28 +222,43 @@ class Case:
         return ruling if wait is None else ruling._replace(verdict=replace(verdict, retry_after=wait))
 
 
+def _has_shape(exc: BaseException, plan: Plan) -> bool:
+    return plan.shaped or has_attributes(exc)
+
+
 def _held(exc: BaseException, plan: Plan) -> BaseException | None:
     """An exception that an opaque one carries: as an argument, or where wrappers commonly keep it."""
     for arg in args_of(exc)[:_HELD_ARGS]:
         if isinstance(arg, BaseException):
             return arg
-    if plan.shaped or has_attributes(exc):
+    if _has_shape(exc, plan):
         for name in _HOLDERS:
             inner = attr(exc, name)
             if isinstance(inner, BaseException):
                 return inner
+        return _outcome(attr(exc, "last_attempt"))
     return None
+
+
+def _outcome(attempt: Any) -> BaseException | None:
+    """The exception of a finished attempt, kept as a future."""
+    try:
+        inner = attempt.exception() if attempt is not None and attempt.done() is True else None
+    except BaseException:
+        return None
+    return inner if isinstance(inner, BaseException) else None
 
 
 def _held_many(exc: BaseException, plan: Plan) -> list[BaseException]:
     """The exceptions that an opaque one carries together: one for each host tried, each item of a batch."""
-    if not (plan.shaped or has_attributes(exc)):
+    if not _has_shape(exc, plan):
         return []
     for name in _COLLECTIONS:
         held = attr(exc, name)
         members = list(held.values()) if type(held) is dict else held
         if type(members) in (list, tuple):
-            found = [member for member in members[:_MEMBERS] if isinstance(member, BaseException)]
+            pairs = [member[-1] if type(member) is tuple and member else member for member in members[:_MEMBERS]]
+            found = [member for member in pairs if isinstance(member, BaseException)]
             if found:
                 return found
     return []

@@ -6,24 +6,25 @@ left of what was paid for. The code beside the status, or the text, tells which.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 from celery_recovery.errors.model import ErrorType
-from celery_recovery.errors.reading import attr, text_of
+from celery_recovery.errors.reading import args_of, attr, text_of
 from celery_recovery.errors.rules.rule import Verdict
 from celery_recovery.errors.rules.status import by_status
 
 __all__ = ("codes_of", "corrected", "status_in")
 
-_OWN = ("code", "error_code", "error_type", "err_code", "errorCode", "errorType", "reason_code", "kind")
+_OWN = ("code", "status", "error_code", "error_type", "err_code", "errorCode", "errorType", "reason_code", "kind")
 _BODIES = ("body", "json_body", "error_body", "response", "error", "errors", "details", "data", "payload")
 _INSIDE = ("error", "Error", "errors")
 _WORDS = ("code", "Code", "error_code", "errorCode", "type", "status", "reason", "error", "__type")
 _NUMBERS = ("status_code", "status", "statusCode", "http_status", "httpStatus", "HTTPStatusCode", "code")
-_LONGEST_CODE = 60
+_LONGEST_CODE, _LONGEST_JSON = 60, 4096
 
 _TOO_FAST = re.compile(r"rate[ _-]?limit|rate exceeded|too[ _]?many[ _]?requests|throttl|slow[ _]?down", re.IGNORECASE)
 _USED_UP = re.compile(
@@ -33,14 +34,15 @@ _USED_UP = re.compile(
 
 
 def codes_of(exc: Any) -> Iterator[str]:
-    """Codes in words: of the exception itself, then of a body it holds as a dict."""
+    """Codes in words: of the exception itself, then of a body that it holds as a dict, as JSON, or as an object."""
     for name in _OWN:
         value = attr(exc, name)
         yield from _word(attr(value, "name", value))  # enums
-    for name in _BODIES:
-        for part in _parts(attr(exc, name)):
+    for body in (*args_of(exc)[:1], *(attr(exc, name) for name in _BODIES)):
+        for part in _parts(body):
             for key in _WORDS:
                 yield from _word(part.get(key))
+        yield from _word(attr(body, "code"))
 
 
 def _word(value: Any) -> Iterator[str]:
@@ -49,7 +51,9 @@ def _word(value: Any) -> Iterator[str]:
 
 
 def _parts(body: Any) -> Iterator[dict[Any, Any]]:
-    """A body that is a dict, and what it says under `error`; of a list of errors the first."""
+    """A body that is a dict, or JSON of one, and what it says under `error`; of a list of errors the first."""
+    if isinstance(body, (str, bytes)):
+        body = _read(body)
     if isinstance(body, (list, tuple)):
         body = body[0] if body else None
     if type(body) is not dict:
@@ -61,6 +65,15 @@ def _parts(body: Any) -> Iterator[dict[Any, Any]]:
         if type(inner) is dict:
             yield inner
     yield body
+
+
+def _read(body: str | bytes) -> Any:
+    if len(body) > _LONGEST_JSON or body[:1] not in ("{", b"{"):
+        return None
+    try:
+        return json.loads(body)
+    except ValueError:
+        return None
 
 
 def status_in(body: dict[Any, Any]) -> Verdict | None:

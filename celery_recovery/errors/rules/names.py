@@ -69,7 +69,9 @@ _NAMES: tuple[tuple[str, Verdict, str], ...] = (
         (?:order|account|card|product|item|seat|stock|customer|user|invoice|coupon)_?(?:disabled|frozen|unavailable|locked)
         business domain_?(?:error|exception|rule) rule_?(?:error|viol|fail|broken) policy violation
         limit_?(?:exceeded|reached) quota credit_?limit (?<!load)(?<!load_)balance not_?allowed conflict refund
-        chargeback payment_?required prohibited precondition feature_?(?:not_?available|unavailable|disabled)""",
+        chargeback payment_?required prohibited precondition feature_?(?:not_?available|unavailable|disabled)
+        too_?(?:young|old|late|early|far|heavy|expensive) empty_?(?:basket|cart|order)
+        (?:window|period)_?(?:over|closed) cut_?off_?(?:\w*_)?(?:time_?)?(?:passed|missed|over)""",
     ),
     (
         "remote",

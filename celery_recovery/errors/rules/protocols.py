@@ -7,16 +7,17 @@ Flags such as `retryable` are no rule of their own: they correct whatever else i
 from __future__ import annotations
 
 from dataclasses import replace
+from http.client import responses
 from typing import Any, NamedTuple
 
 from celery_recovery.errors.model import ErrorType
-from celery_recovery.errors.reading import attr, number
+from celery_recovery.errors.reading import args_of, attr, number
 from celery_recovery.errors.retry_after import from_headers, reset, seconds
 from celery_recovery.errors.rules.body import codes_of, corrected, status_in
 from celery_recovery.errors.rules.names import by_name
 from celery_recovery.errors.rules.os import by_errno
 from celery_recovery.errors.rules.rule import Answer, Family, Verdict
-from celery_recovery.errors.rules.status import by_status
+from celery_recovery.errors.rules.status import by_status, by_status_text
 
 __all__ = ("FAMILY", "Wishes", "by_grpc_name", "wishes")
 
@@ -90,10 +91,23 @@ def _status(exc: Any) -> Answer:
         value = attr(exc, name)
         if value is None or callable(value):
             continue
+        value = attr(value, "code", value)  # an object that tells code and reason
         status = number(attr(value, "value", value))  # http.HTTPStatus and other enums
         if status is not None and 400 <= status <= 599:
             return corrected(exc, by_status(status, attr(exc, "headers") or attr(exc, "response_headers")))
     return None
+
+
+def _arguments(exc: Any) -> Answer:
+    """`HttpError(404, "Not Found")`, or an answer as a dict: only where the first argument cannot be anything else."""
+    first, *others = args_of(exc)[:2] or (None,)
+    if isinstance(first, dict):
+        return corrected(exc, status_in(first))
+    status = number(first)
+    if status is None or not 400 <= status <= 599 or not others or not isinstance(others[0], str):
+        return None
+    named = "http" in type(exc).__name__.lower() or others[0] == responses.get(status)
+    return corrected(exc, by_status(status)) if named else None
 
 
 def _errno(exc: Any) -> Answer:
@@ -104,7 +118,7 @@ def _errno(exc: Any) -> Answer:
 def _code(exc: Any) -> Answer:
     """A code in words, such as `RATE_LIMITED`, read as a name would be."""
     for word in codes_of(exc):
-        found = by_grpc_name(word) or by_name(word)
+        found = by_grpc_name(word) or by_status_text(word) or by_name(word)
         if found is not None:
             return replace(found, code=word, rule=f"code.{found.rule}")
     return None
@@ -184,5 +198,12 @@ def _flag(exc: Any, name: str) -> bool | None:
 
 FAMILY = Family(
     name="protocol",
-    protocols=(("response", _response), ("status", _status), ("grpc", _grpc), ("errno", _errno), ("code", _code)),
+    protocols=(
+        ("response", _response),
+        ("status", _status),
+        ("grpc", _grpc),
+        ("arguments", _arguments),
+        ("errno", _errno),
+        ("code", _code),
+    ),
 )

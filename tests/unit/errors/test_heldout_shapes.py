@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import Future
 from types import SimpleNamespace
 from typing import Any
 
@@ -141,3 +142,45 @@ def test_a_full_local_queue_empties() -> None:
     """The BufferError of librdkafka; any other is a bug."""
     assert classify(BufferError("Local: Queue full")).is_retryable
     assert not classify(BufferError("Existing exports of data: object cannot be re-sized")).is_retryable
+
+
+@pytest.mark.parametrize(
+    "attrs",
+    [
+        {"code": "HTTP_503"},
+        {"status": "UNAVAILABLE"},
+        {"status": "503 Service Unavailable"},
+        {"status": SimpleNamespace(code=503)},
+        {"error": SimpleNamespace(code="RATE_LIMITED")},
+        {"body": '{"error": {"code": "rate_limit_exceeded"}}'},
+        {"body": b'{"code": "rate_limit_exceeded"}'},
+    ],
+)
+def test_a_status_or_code_is_read_from_words_objects_and_json(attrs: dict[str, Any]) -> None:
+    """The same fault, written in other ways."""
+    info = classify(fault(**attrs))
+    assert (info.error_type, info.is_retryable) == (ErrorType.NETWORK, True)
+
+
+@pytest.mark.parametrize("body", ["{", "not json", "[1]", "{" * 5000, '{"error": 3}'])
+def test_unreadable_bodies_say_nothing(body: str) -> None:
+    """A body that is no JSON object, or a long one, is no answer and no error."""
+    assert classify(fault(body=body)).error_type is ErrorType.UNKNOWN
+
+
+def test_a_status_in_the_arguments() -> None:
+    """With its reason phrase, in a class called after HTTP, or in a dict; another number is no status."""
+    assert not classify(lookalike("acme.AcmeError")(404, "Not Found")).is_retryable
+    assert not classify(lookalike("acme.AcmeHttpError")(404, "nothing here")).is_retryable
+    assert not classify(lookalike("acme.AcmeError")({"status": 404})).is_retryable
+    assert classify(lookalike("acme.AcmeError")(404, "steps done")).is_retryable
+
+
+def test_pairs_and_finished_attempts_are_looked_into() -> None:
+    """`errors=[(host, exception)]` and a `last_attempt` that is done; one that is not done is not waited for."""
+    refused = ConnectionRefusedError(111, "refused")
+    done: Future[None] = Future()
+    done.set_exception(refused)
+    assert classify(fault("acme.AllHostsTried", errors=[("a", refused)])).error_type is ErrorType.NETWORK
+    assert classify(fault(last_attempt=done)).error_type is ErrorType.NETWORK
+    assert classify(fault(last_attempt=Future())).error_type is ErrorType.UNKNOWN

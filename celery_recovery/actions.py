@@ -142,7 +142,9 @@ class Actions:
             self.publisher.publish_signature(signature, self._serializers(failure.task))
         except PublishFailed as exc:
             logger.error("the retry of %s[%s] was not published: %s", failure.task.name, failure.request.id, exc)
-            return self._give_back(failure) or self.dead_letter(failure, decision, hold=False)
+            broker_away = exc.__cause__ is not None  # else it leads nowhere, however often it is tried
+            given_back = self._give_back(failure) if broker_away else None
+            return given_back or self.dead_letter(failure, decision, hold=False)
         except UnserialisableLetter as exc:
             logger.error("the retry of %s[%s] cannot be written: %s", failure.task.name, failure.request.id, exc)
             unchanged = Call(tuple(failure.request.args or ()), dict(failure.request.kwargs or {}))
@@ -184,6 +186,8 @@ class Actions:
             **options,
         )
         signature.options.pop("redelivered", None)  # Celery copies the whole delivery where it knows no queue
+        if failure.options.keys() & {"exchange", "routing_key"} and "queue" not in failure.options:
+            signature.options.pop("queue", None)  # and the queue of the delivery beside the user's own exchange
         return signature
 
     def _header(self, failure: Failure, history: History) -> dict[str, Any]:

@@ -6,7 +6,8 @@
     │   ├── StoreUnavailable          Redis, where the dead letters are, cannot be reached
     │   ├── LetterNotFound            no dead letter has that id
     │   ├── PublishFailed             the broker did not confirm a message in time
-    │   └── UnserialisableLetter      a message cannot be written down, so it cannot be sent or kept
+    │   ├── UnserialisableLetter      a message cannot be written down, so it cannot be sent or kept
+    │   └── NotAnException            in the result of a task that raised, say, asyncio.CancelledError
     └── RecoveryControl               raised *by tasks*: an instruction, not a failure
         ├── RetryIn(seconds)          run again after this delay; uses an attempt
         ├── Snooze(seconds)           run again later; uses no attempt
@@ -31,6 +32,7 @@ __all__ = (
     "ConfigurationError",
     "Discard",
     "LetterNotFound",
+    "NotAnException",
     "PublishFailed",
     "Quarantine",
     "RecoveryControl",
@@ -101,6 +103,15 @@ class PublishFailed(RecoveryError):
 
 class UnserialisableLetter(RecoveryError):
     """The message cannot be serialised, so it can be neither sent nor stored."""
+
+
+class NotAnException(RecoveryError):
+    """The task raised something that is no Exception, which Celery cannot report."""
+
+    @classmethod
+    def of(cls, raised: BaseException) -> NotAnException:
+        """Stands in for `raised` in the task's result, and names it."""
+        return cls(f"{type(raised).__name__}: {_shown(raised)}")
 
 
 class RecoveryControl(Exception):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +35,7 @@ class Parts:
     @cached_property
     def settings(self) -> Settings:
         """The app's `recovery_…` settings, validated. Raises `ConfigurationError`."""
-        return Settings.from_mapping(_settings_in(self.app.conf))
+        return Settings.from_mapping(_settings_in(self.app))
 
     @cached_property
     def classifier(self) -> ErrorClassifier:
@@ -104,17 +103,22 @@ class Parts:
 
 
 def _redis_of(app: Celery) -> str | None:
-    """The broker's or the result backend's URL, whichever is Redis."""
-    urls = (app.conf.broker_write_url, app.conf.broker_url, app.conf.result_backend)
-    return next((url for url in urls if isinstance(url, str) and url.startswith(("redis://", "rediss://"))), None)
+    """The broker's or the result backend's URL, whichever is Redis; of several brokers the first."""
+    for url in (app.conf.broker_write_url, app.conf.broker_url, app.conf.result_backend):
+        first = str((url[0] if url else "") if isinstance(url, (list, tuple)) else url or "").partition(";")[0]
+        if first.startswith("redis+socket://"):
+            return "unix" + first.removeprefix("redis+socket")
+        if first.startswith(("redis://", "rediss://", "unix://")):
+            return first
+    return None
 
 
-def _settings_in(conf: Mapping[str, Any]) -> dict[str, Any]:
+def _settings_in(app: Celery) -> dict[str, Any]:
     """Our entries of a Celery configuration, their names in lower or upper case, with a namespace or without."""
+    own = f"{app.namespace}_{PREFIX}".lower() if app.namespace else PREFIX
     found = {}
-    for key in list(conf):
-        written = str(key).lower()
-        if PREFIX in written:
-            name = written[written.index(PREFIX) :]
-            found[name] = conf.get(name, conf.get(key))
+    for key in map(str, list(app.conf)):
+        if key.startswith(PREFIX) or key.lower().startswith(own):
+            name = PREFIX + key.lower().partition(PREFIX)[2]
+            found[name] = app.conf.get(name, app.conf.get(key))
     return found

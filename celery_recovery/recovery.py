@@ -28,9 +28,12 @@ from __future__ import annotations
 
 import logging
 import random
+import signal
 import sys
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -45,7 +48,7 @@ from celery_recovery.call import Call
 from celery_recovery.dead_letters.state import LetterState
 from celery_recovery.decision import Action, Ask, Asked, Decision, Reason, Situation, decide, unix_time
 from celery_recovery.errors.model import ErrorInfo, ErrorType
-from celery_recovery.exceptions import ConfigurationError, Quarantine, RecoveryControl, StoreUnavailable
+from celery_recovery.exceptions import ConfigurationError, NotAnException, Quarantine, RecoveryControl, StoreUnavailable
 from celery_recovery.history import History
 from celery_recovery.monitoring.watch import Watch
 from celery_recovery.parts import Parts
@@ -55,6 +58,9 @@ from celery_recovery.task_options import course_within, task_policy
 __all__ = ("Recovery",)
 
 logger = logging.getLogger("celery_recovery")
+
+#: These end the process or the generator they are raised in, not the task alone.
+_ENDS_OF_PROCESS = (SystemExit, KeyboardInterrupt, GeneratorExit)
 
 _ATTRIBUTE = "_celery_recovery"
 _LEVELS = {
@@ -81,17 +87,19 @@ class Recovery(Parts):
 
     # -- the pipeline, top to bottom
 
-    def run(self, task: Task, request: Context, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def run(self, task: Task, request: Context, body: Callable[[], Any]) -> Any:
         """Run one attempt of `task` and see it through to its end; returns or raises what Celery must see."""
         header = request.__dict__.get("recovery")
         if header is not None:
             self.admit(task, request)
         try:
-            result = _body(task)(*args, **kwargs)
+            result = body()
         except (Ignore, Reject, Retry) as exc:
             self.stepped_aside(request, exc)
             raise
-        except Exception as exc:
+        except _ENDS_OF_PROCESS:
+            raise
+        except BaseException as exc:
             outcome = self.failed(task, request, exc)
             if outcome is exc:
                 raise
@@ -99,13 +107,21 @@ class Recovery(Parts):
         self.succeeded(task, request, header)
         return result
 
-    def failed(self, task: Task, request: Context, exc: Exception) -> BaseException:
+    def failed(self, task: Task, request: Context, exc: BaseException) -> BaseException:
         """Understand, decide, act, record. Returns the exception to leave with."""
-        if "recovery_outcome" in request.__dict__:  # `self.retry()` has acted already: one act per attempt
+        if type(exc).__name__ == "GreenletExit":  # gevent ends this greenlet
             return exc
+        outcome = exc
+        if "recovery_outcome" not in request.__dict__:  # else `self.retry()` has acted: one act per attempt
+            with undisturbed():
+                outcome = self._failed(task, request, exc)
+        # Celery is lost with what is no Exception: it takes the worker for dead, or leaves the result open for ever
+        return outcome if isinstance(outcome, Exception) else NotAnException.of(exc)
+
+    def _failed(self, task: Task, request: Context, exc: BaseException) -> BaseException:
         try:
             failure = self.understand(task, request, exc)
-            decision = self.decide(failure, request.__dict__.get("recovery_asked"))
+            decision = self.decide(failure, Asked.by(exc) or request.__dict__.get("recovery_asked"))
             outcome = self.act(failure, decision)
         except Exception:  # our own mistake must not hide the user's exception
             context = {"action": "recovery_failed", "task": task.name, "task_id": request.id}
@@ -128,8 +144,9 @@ class Recovery(Parts):
         failure = self.understand(task, request, cause, call, options)
         decision = self.decide(failure, asked)
         if decision.action is Action.RETRY:
-            request.recovery_outcome = outcome = self.act(failure, decision)
-            self.record(failure, decision, outcome)
+            with undisturbed():
+                request.recovery_outcome = outcome = self.act(failure, decision)
+                self.record(failure, decision, outcome)
             return outcome
         request.recovery_asked = asked  # should the exception below leave the body, `failed` decides the same of it
         if exc is not None:
@@ -194,16 +211,17 @@ class Recovery(Parts):
             history=failure.history,
             now=failure.info.timestamp,
             expires=unix_time(failure.request.expires),
-            asked=asked or Asked.by(failure.exc),
+            asked=asked,
             expected=isinstance(failure.exc, tuple(failure.task.throws or ())),
         )
         return decide(situation, self.random)
 
     def act(self, failure: Failure, decision: Decision) -> BaseException:
-        """Carry it out. Eager tasks have no broker: they retry as Celery's eager mode does, and fail."""
-        if decision.action in (Action.RETRY, Action.SNOOZE):
+        """Carry it out. Eager tasks have no broker: they retry as Celery's eager mode does, and all else fails."""
+        eager = failure.request.is_eager
+        if decision.action is Action.RETRY or (decision.action is Action.SNOOZE and not eager):
             return self.actions.retry(failure, decision)
-        if decision.action in (Action.DEAD_LETTER, Action.MANUAL_REVIEW) and not failure.request.is_eager:
+        if decision.action in (Action.DEAD_LETTER, Action.MANUAL_REVIEW) and not eager:
             return self.actions.dead_letter(failure, decision, hold=self._holds(failure))
         return failure.exc
 
@@ -221,10 +239,10 @@ class Recovery(Parts):
             pass
         elif isinstance(outcome, Reject):
             done, reason = "given_back", "broker_away"
-        elif decision.action in (Action.RETRY, Action.SNOOZE):
-            done, reason = Action.DEAD_LETTER, "not_published"
         elif failure.request.is_eager and decision.action is not Action.DISCARD:
             done = Action.FAIL
+        elif decision.action in (Action.RETRY, Action.SNOOZE):
+            done, reason = Action.DEAD_LETTER, "not_published"
         self.stats.failed(failure.task.name, failure.info.error_type, str(done))
         if failure.replay and done in (Action.FAIL, Action.DISCARD):
             state = LetterState.DISCARDED if done == Action.DISCARD else LetterState.FAILED
@@ -354,7 +372,14 @@ def _replay_of(request: Context) -> dict[str, Any] | None:
     return replay if known else None
 
 
-def _body(task: Task) -> Callable[..., Any]:
-    """The user's function, without the wrapper that Celery puts around tasks with `autoretry_for`: one retry, ours."""
-    body: Callable[..., Any] = getattr(task, "_orig_run", task.run)
-    return body
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Keep Celery's soft time limit (SIGUSR1) away: the body has ended, and what is left must be done in one piece."""
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGUSR1"):
+        yield
+        return
+    handler = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGUSR1, signal.SIG_DFL if handler is None else handler)

@@ -8,11 +8,13 @@ of a failing task is told.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import partial, wraps
 from typing import Any, ClassVar
 
 from celery import Celery, Task
+from celery.exceptions import Ignore, Reject, Retry
 from celery.utils.time import maybe_make_aware
 
 from celery_recovery.call import merged_call
@@ -58,14 +60,26 @@ class RecoverableTask(Task):  # type: ignore[misc]  # celery is untyped
             app.on_after_finalize.connect(_recover_chunks, weak=False)
         recovery.check(cls)
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Put recovery around what a subclass overrides: its `__call__` may never call ours, and `before_start`."""
+        super().__init_subclass__(**options)
+        for name, around in (("__call__", _around_call), ("before_start", _around_before_start)):
+            if name in vars(cls):
+                setattr(cls, name, around(vars(cls)[name]))
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run under recovery when a worker (or `apply`) calls; a direct call from user code stays a plain call."""
         request = self.request
+        if request.__dict__.pop("recovery_inner", False):  # a subclass's own `__call__` calls on
+            return _body(self)(*args, **kwargs)
         if request.called_directly or "recovery_running" in request.__dict__ or self._is_plain(kwargs):
             return super().__call__(*args, **kwargs)
+        return self._recovered(request, partial(_body(self), *args, **kwargs))
+
+    def _recovered(self, request: Any, body: Callable[[], Any]) -> Any:
         request.recovery_running = time.monotonic()
-        request._protected = 1  # noqa: SLF001 # so that Celery gives a direct call from within the body a request of its own
-        return Recovery.of(self.app).run(self, request, args, kwargs)
+        request._protected = 1  # noqa: SLF001  # so that Celery gives a direct call from within the body its own request
+        return Recovery.of(self.app).run(self, request, body)
 
     def _is_plain(self, kwargs: Mapping[str, Any]) -> bool:  # noqa: ARG002  # for subclasses
         return self.name in _STEERING
@@ -100,6 +114,48 @@ class RecoverableTask(Task):  # type: ignore[misc]  # celery is untyped
         if throw:
             raise outcome
         return outcome
+
+
+def _body(task: Task) -> Callable[..., Any]:
+    """The user's function, without the wrapper that Celery puts around tasks with `autoretry_for`: one retry, ours."""
+    body: Callable[..., Any] = getattr(task, "_orig_run", task.run)
+    return body
+
+
+def _around_call(own: Callable[..., Any]) -> Callable[..., Any]:
+    """A subclass's `__call__`, as in `with flask_app.app_context(): return self.run(*args, **kwargs)`."""
+
+    @wraps(own)
+    def call(self: RecoverableTask, *args: Any, **kwargs: Any) -> Any:
+        request = self.request
+        if request.called_directly or "recovery_running" in request.__dict__ or self._is_plain(kwargs):
+            return own(self, *args, **kwargs)
+        request.recovery_inner = True
+        return self._recovered(request, partial(own, self, *args, **kwargs))
+
+    return call
+
+
+def _around_before_start(own: Callable[..., Any]) -> Callable[..., Any]:
+    """A subclass's `before_start`, which Celery calls before `__call__`: an attempt that fails there has failed."""
+
+    @wraps(own)
+    def before_start(self: RecoverableTask, task_id: str, args: Any, kwargs: Any) -> Any:
+        request = self.request
+        request.recovery_running = time.monotonic()
+        try:
+            return own(self, task_id, args, kwargs)
+        except (Ignore, Reject, Retry):
+            raise
+        except Exception as exc:
+            outcome = Recovery.of(self.app).failed(self, request, exc)
+            if outcome is exc:
+                raise
+            raise outcome from exc
+        finally:
+            request.__dict__.pop("recovery_running", None)
+
+    return before_start
 
 
 class _Chunks(RecoverableTask):

@@ -16,16 +16,16 @@ from typing import Any
 from celery import Celery
 from celery.canvas import Signature
 from kombu import Connection, Exchange, Producer, Queue, pools
-from kombu.exceptions import EncodeError, OperationalError
+from kombu.exceptions import EncodeError, LimitExceeded, OperationalError
 
 from celery_recovery.exceptions import PublishFailed, UnserialisableLetter
 
 __all__ = ("Publisher", "dead_letter_queue")
 
-#: Within one try, kombu itself reconnects this often before it gives the error to us.
-_RECONNECT: dict[str, float] = {"max_retries": 2, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.5}
 #: Seconds between our tries: short at first (a failover), never long (the worker's slot is waiting).
 _PAUSES = (0.2, 0.5, 1.0, 2.0)
+#: AMQP's reply code for a message that no queue takes.
+_NO_ROUTE = 312
 #: What a serialiser raises for a value it does not know.
 _NOT_ENCODABLE = (EncodeError, TypeError, ValueError, AttributeError, RecursionError)
 
@@ -49,9 +49,9 @@ class Publisher:
     def __init__(self, app: Celery, timeout: float) -> None:
         self.app = app
         self.timeout = timeout
-        # a broker that is alarmed takes the message and stays silent: the wait for its word is bounded as well
-        tries = _RECONNECT["max_retries"] + 1
-        self._patience = {"retry": True, "retry_policy": _RECONNECT, "confirm_timeout": timeout / tries}
+        # Kombu does not retry, we do: it would send again what an alarmed broker has taken and not confirmed yet.
+        # `mandatory`: RabbitMQ confirms what it can route nowhere, unless it is told to give it back.
+        self._manner = {"retry": False, "confirm_timeout": timeout, "mandatory": True}
 
     def publish(  # noqa: PLR0913  # a message has that many parts
         self,
@@ -82,7 +82,7 @@ class Publisher:
                 content_type=content_type,
                 content_encoding=content_encoding,
                 delivery_mode=2,
-                **self._patience,
+                **self._manner,
                 **{**properties, **place},
             )
 
@@ -96,15 +96,16 @@ class Publisher:
         headers, properties, body = message[0], message[1], message[2]
 
         def send(producer: Producer, serializer: str) -> None:
+            bound = _is_routed(producer, queue.exchange.name, queue.routing_key)
             producer.publish(
                 body,
                 headers=headers,
                 serializer=serializer,
-                exchange=queue.exchange,
-                routing_key=queue.routing_key,
+                exchange=queue.exchange if bound else "",  # a binding that Redis has lost: to the queue itself
+                routing_key=queue.routing_key if bound else queue.name,
                 declare=[queue],
                 delivery_mode=2,
-                **self._patience,
+                **self._manner,
                 **properties,
             )
 
@@ -120,17 +121,29 @@ class Publisher:
         def send(producer: Producer, serializer: str) -> None:
             if not options.get("queue"):
                 _check_route(producer, options.get("exchange") or "", options.get("routing_key") or "")
-            signature.apply_async(producer=producer, serializer=serializer, **self._patience)
+            signature.apply_async(producer=producer, serializer=serializer, **self._manner)
 
         self._with_any_serializer(send, serializers)
 
     @contextmanager
     def producer(self) -> Iterator[Producer]:
-        """A producer whose channel is in confirm mode, from a pool of our own (one per process)."""
+        """A producer whose channel is in confirm mode, from a pool of our own (one per process).
+
+        Whatever goes wrong with it costs its connection, with all that was declared on it, at once: a silent broker
+        would keep us waiting for its goodbye.
+        """
         connection: Connection = self.app.connection_for_write()
-        connection.transport_options = {**(connection.transport_options or {}), "confirm_publish": True}
-        with pools.producers[connection].acquire(block=True) as producer:
-            yield producer
+        options: dict[str, Any] = {**(connection.transport_options or {}), "confirm_publish": True}
+        if connection.transport.driver_type == "amqp":
+            options = {"read_timeout": self.timeout, "write_timeout": self.timeout, **options}
+        connection.transport_options = options
+        with pools.producers[connection].acquire(block=True, timeout=self.timeout) as producer:
+            try:
+                yield producer
+            except BaseException:
+                if producer.connection is not None:
+                    producer.connection.collect()
+                raise
 
     def _with_any_serializer(self, send: Callable[..., None], serializers: tuple[str, ...]) -> None:
         refused: Exception | None = None
@@ -149,14 +162,14 @@ class Publisher:
         tries = 0
         while True:
             try:
-                if producer is not None:
+                if producer is not None and tries == 0:
                     return send(producer)
                 with self.producer() as pooled:
                     return send(pooled)
-            except OperationalError as exc:
-                failure: Exception = exc
             except _transport_errors(self.app) as exc:
-                failure = exc
+                failure: Exception = exc
+            if tries and getattr(failure, "code", None) == _NO_ROUTE:  # declaring its queue again was no help
+                raise PublishFailed(f"no queue takes the message: {failure}")
             pause = _PAUSES[min(tries, len(_PAUSES) - 1)]
             tries += 1
             if time.monotonic() + pause > deadline:
@@ -169,14 +182,16 @@ class Publisher:
 def _transport_errors(app: Celery) -> tuple[type[Exception], ...]:
     """What this broker's client raises when a connection or a channel is lost."""
     connection = app.connection_for_write()
-    return (*connection.connection_errors, *connection.channel_errors)
+    return (OperationalError, LimitExceeded, *connection.connection_errors, *connection.channel_errors)
 
 
 def _check_route(producer: Producer, exchange: str, routing_key: str) -> None:
-    """Refuse what kombu's own exchanges (Redis) would drop in silence; real brokers have exchanges of their own.
-
-    Raises `PublishFailed`.
-    """
-    lookup = getattr(producer.channel, "_lookup", None)
-    if exchange and lookup is not None and not lookup(exchange, routing_key):
+    """Refuse what would vanish on the way. Raises `PublishFailed`, without a cause: the broker is not at fault."""
+    if not _is_routed(producer, exchange, routing_key):
         raise PublishFailed(f"no queue is bound to the exchange {exchange!r} for the routing key {routing_key!r}")
+
+
+def _is_routed(producer: Producer, exchange: str, routing_key: str) -> bool:
+    """False where kombu's own exchanges (Redis) would drop a message in silence; real brokers tell us themselves."""
+    lookup = getattr(producer.channel, "_lookup", None)
+    return not exchange or lookup is None or bool(lookup(exchange, routing_key))

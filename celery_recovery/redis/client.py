@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -18,6 +19,8 @@ __all__ = ("CONNECT_TIMEOUT", "SOCKET_TIMEOUT", "address", "connect", "reachable
 CONNECT_TIMEOUT, SOCKET_TIMEOUT = 2.0, 5.0
 #: A connection idle for this many seconds is tested before it is used.
 HEALTH_CHECK_INTERVAL = 30
+#: Celery's own spelling of what redis-py calls none, optional, required.
+_CERT = re.compile(r"(?<=ssl_cert_reqs=)CERT_(NONE|OPTIONAL|REQUIRED)")
 
 
 def connect(url: str, **options: Any) -> redis.Redis:
@@ -37,7 +40,7 @@ def connect(url: str, **options: Any) -> redis.Redis:
     }
     if url.startswith("unix"):
         del settings["socket_keepalive"]
-    return redis.Redis.from_url(url, **settings)
+    return redis.Redis.from_url(_CERT.sub(lambda flag: flag[1].lower(), url), **settings)
 
 
 def address(client: redis.Redis) -> str:

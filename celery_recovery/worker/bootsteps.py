@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from celery import bootsteps
@@ -11,6 +12,8 @@ from celery_recovery.dead_letters.chords import keep_alive
 from celery_recovery.dead_letters.intake import Intake
 from celery_recovery.exceptions import ConfigurationError
 from celery_recovery.recovery import Recovery
+
+logger = logging.getLogger("celery_recovery")
 
 __all__ = ("IntakeStep",)
 
@@ -30,6 +33,11 @@ class IntakeStep(bootsteps.StartStopStep):  # type: ignore[misc]  # celery is un
             _ = recovery.classifier  # its rules are read now, before the pool forks, for all its children
         except ConfigurationError as exc:
             raise ClickException(f"celery-recovery: {exc}") from exc  # a sentence, where others would be a traceback
+        if recovery.store is None:
+            logger.warning(
+                "no Redis was found to keep dead letters in: they stay in the queue %s; see recovery_redis_url",
+                recovery.settings.dead_letter_queue, extra={"action": "no_store"},
+            )  # fmt: skip
         return recovery.settings.intake and recovery.store is not None
 
     def create(self, worker: Any) -> Intake:

@@ -5,6 +5,8 @@ Settings beyond the two addresses come as JSON in `JOBS_CONF`; the ledger's addr
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import os
 import time
@@ -193,6 +195,47 @@ class Importer(RecoverableTask):
 
 
 importer = app.register_task(Importer())
+
+
+class InContext(RecoverableTask):
+    """As web frameworks' documentation has it: `__call__` that never calls the base class's."""
+
+    abstract = True
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        with contextlib.suppress(KeyError):
+            return self.run(*args, **kwargs)
+        return "suppressed"
+
+
+@app.task(base=InContext)
+def in_context(token: str, failures: int) -> str:
+    if ledger().note(token) <= failures:
+        raise fault("network")
+    return token
+
+
+class Prepared(RecoverableTask):
+    """Fails before its body, once."""
+
+    abstract = True
+
+    def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
+        if ledger().note(args[0], "before") == 1:
+            raise fault("network")
+
+
+@app.task(base=Prepared)
+def prepared(token: str) -> str:
+    ledger().note(token)
+    return token
+
+
+@app.task(base=RecoverableTask)
+def cancelled(token: str) -> None:
+    """What a cancelled coroutine leaves behind is no Exception."""
+    ledger().note(token)
+    raise asyncio.CancelledError
 
 
 @app.task(base=RecoverableTask)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from celery_recovery import Filter, LetterState
+from celery_recovery import Filter, LetterState, Recovery
 from tests.integration.jobs_client import Jobs, eventually
 from tests.services import RabbitServer, RedisServer, Service, Worker
 
@@ -92,6 +92,35 @@ def test_a_second_copy_of_a_replay_is_dropped(jobs: Jobs) -> None:
     jobs.letter(sent.id, state=LetterState.RECOVERED)
     assert worker.wait_log("dropped: its replay is a twin")
     assert jobs.ledger.lines("t") == ["retries=0", "retries=0"]
+
+
+def test_the_dead_letter_queue_is_deleted_under_way(jobs_with: Callable[..., Jobs]) -> None:
+    """A broker confirms or swallows what it can route nowhere; the next letter finds the queue made again."""
+    jobs = jobs_with(recovery_intake=False)
+    jobs.worker(concurrency=1)
+    first = jobs.send("broken", "a")
+    jobs.letter(first.id)
+    with jobs.app.connection_for_write() as connection:
+        queue = Recovery.of(jobs.app).dead_letter_queue(connection.default_channel)
+        queue.delete()
+        if hasattr(connection.default_channel, "client"):
+            connection.default_channel.client.delete("_kombu.binding.celery.dead_letters")
+    second = jobs.send("broken", "b")
+    jobs.letter(second.id)
+
+
+def test_a_soft_time_limit_does_not_strike_recovery(
+    worker: Callable[..., Worker], own_redis: RedisServer, redis_url: str
+) -> None:
+    """The body failed within its limit; that the retry had to wait for the broker is not the task's time."""
+    jobs = Jobs(worker, own_redis.url(), redis_url)
+    jobs.worker()
+    jobs.sig("flaky_slowly", "t", 0.7).apply_async(soft_time_limit=2)
+    eventually(lambda: jobs.ledger.lines("t"))
+    own_redis.pause()
+    time.sleep(3)
+    own_redis.resume()
+    eventually(lambda: jobs.ledger.lines("t") == ["run", "run"])
 
 
 @pytest.fixture(params=["redis", "rabbitmq"])

@@ -167,6 +167,33 @@ def test_ignore_and_reject_pass_untouched(jobs: Jobs, how: str) -> None:
     assert jobs.result(sent.id).state in {"PENDING", "FAILURE", "REJECTED"}, Ignore
 
 
+def test_a_base_class_with_its_own_call_is_recovered_too(jobs: Jobs) -> None:
+    """`with context: return self.run(…)` never calls our `__call__`, and is recovered all the same."""
+    jobs.worker()
+    assert jobs.send("in_context", "a", 2).get(timeout=20) == "a"
+    assert jobs.ledger.lines("a") == ["run"] * 3
+    sent = jobs.send("in_context", "b", 9)
+    jobs.letter(sent.id, reason="exhausted")
+    assert jobs.ledger.lines("b") == ["run"] * 3
+
+
+def test_an_attempt_that_fails_before_its_body_has_failed(jobs: Jobs) -> None:
+    """`before_start` belongs to the attempt."""
+    jobs.worker()
+    assert jobs.send("prepared", "t").get(timeout=20) == "t"
+    assert jobs.ledger.lines("t") == ["before", "before", "run"]
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
+def test_what_is_no_exception_is_a_failure_too(jobs: Jobs, pool: str) -> None:
+    """A BaseException from the body kills no worker, leaves no result open, and ends in a letter."""
+    jobs.worker(pool=pool)
+    sent = jobs.send("cancelled", "t")
+    assert jobs.letter(sent.id).error.exception.endswith("CancelledError")
+    assert eventually(lambda: jobs.result(sent.id).state == "FAILURE")
+    assert jobs.send("fine", "after", 1).get(timeout=20) == 1
+
+
 @pytest.mark.parametrize("name", ["jobs.shared", "jobs.importer"])
 def test_shared_and_class_based_tasks_recover_too(jobs: Jobs, name: str) -> None:
     """The base class is all it takes."""

@@ -12,6 +12,7 @@ from celery.exceptions import MaxRetriesExceededError, Retry
 
 from celery_recovery import (
     ConfigurationError,
+    Discard,
     ErrorClassifier,
     ErrorType,
     Quarantine,
@@ -381,3 +382,54 @@ def test_settings_in_upper_case_are_read_too() -> None:
     app = Celery("upper", broker="memory://", set_as_current=False)
     app.conf.update(RECOVERY_KEY_PREFIX="shop")
     assert Recovery.of(app).settings.key_prefix == "shop"
+
+
+def test_only_our_own_settings_are_read() -> None:
+    """Names of others that happen to contain ours are none of our business, in upper case or lower."""
+    app = Celery("others", broker="memory://", set_as_current=False)
+    app.conf.update(PASSWORD_RECOVERY_TIMEOUT=3, disaster_recovery_mode="hot")
+    assert Recovery.of(app).settings.publish_timeout == 30
+
+
+def test_an_eager_snooze_fails(app: Celery) -> None:
+    """There is no later in eager mode, and "now, again" would never end."""
+
+    @app.task(shared=False, base=RecoverableTask)
+    def call() -> None:
+        raise Snooze(60)
+
+    assert isinstance(call.delay().result, Snooze)
+
+
+def test_the_last_word_counts(app: Celery) -> None:
+    """A task that gives up after its retries may still say what becomes of it."""
+    seen: list[str] = []
+
+    @app.task(shared=False, base=RecoverableTask, bind=True)
+    def call(self: Task) -> None:
+        try:
+            raise self.retry(exc=KeyError("x"), max_retries=0)
+        except KeyError as exc:
+            seen.append("gave up")
+            raise Discard("not needed any more") from exc
+
+    assert isinstance(call.delay().result, Discard)
+    assert seen == ["gave up"]
+
+
+@pytest.mark.parametrize(
+    ("broker", "backend", "found"),
+    [
+        ("redis://a/1;redis://b/1", None, "redis://a/1"),
+        (["amqp://x", "amqp://y"], "redis://r/3", "redis://r/3"),
+        ("redis+socket:///tmp/redis.sock", None, "unix:///tmp/redis.sock"),
+        ("amqp://x", "rpc://", None),
+    ],
+)
+def test_where_letters_are_kept_by_default(broker: Any, backend: str | None, found: str | None) -> None:
+    """In the broker or the result backend, whichever is Redis; of several brokers in the first."""
+    app = Celery("x", broker=broker, backend=backend, set_as_current=False)
+    client = Recovery.of(app).redis
+    kwargs = client.connection_pool.connection_kwargs if client else {}
+    where = kwargs.get("path") or kwargs.get("host")
+    assert where == (found and (found[7:] if found.startswith("unix") else found.split("/")[2]))

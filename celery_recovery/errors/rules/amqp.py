@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from celery_recovery.errors.model import ErrorSeverity, ErrorType
-from celery_recovery.errors.reading import number
+from celery_recovery.errors.reading import attr, number
+from celery_recovery.errors.retry_after import seconds
 from celery_recovery.errors.rules.rule import Answer, Family, Look, Through, Verdict, each, permanent, transient
 from celery_recovery.errors.rules.status import by_status
 
@@ -203,6 +204,17 @@ _AIORMQ: dict[str, Verdict | Look] = {
     "aio_pika.exceptions.MessageProcessError": _BUG,
 }
 
+
+def _asked_for(unit: float) -> Look:
+    """A task that asks to be run again after its `delay`, in units of so many seconds."""
+
+    def look(exc: Any) -> Verdict:
+        wait = seconds(attr(exc, "delay"))
+        return transient(_S, "retry", retry_after=None if wait is None else wait * unit, rule="asked_for")
+
+    return look
+
+
 _OTHERS: dict[str, Verdict | Look] = {
     **each("stomp.exception", "StompException ConnectFailedException ConnectionClosedException", _LOST),
     **each("stomp.exception", "NotConnectedException", _LOST),
@@ -212,9 +224,12 @@ _OTHERS: dict[str, Verdict | Look] = {
     **each("proton.*", "SendException", _proton_send),
     **each("proton.*", "MessageException DataException SSLUnavailable SASLException", _BUG),
     **each("dramatiq.errors", "ConnectionError ConnectionFailed ConnectionClosed BrokerError", _operational),
-    **each("dramatiq.errors", "RateLimitExceeded QueueJoinTimeout Retry", _BUSY),
+    **each("dramatiq.errors", "RateLimitExceeded QueueJoinTimeout", _BUSY),
+    "dramatiq.errors.Retry": _asked_for(0.001),
     **each("dramatiq.errors", "ActorNotFound QueueNotFound NoResults", _CONFIGURATION),
     **each("dramatiq.errors", "DecodeError", permanent(_P, rule="decode")),
+    "huey.exceptions.RetryTask": _asked_for(1.0),
+    "huey.exceptions.TaskLockedException": _BUSY,
     **each("dramatiq.results.errors", "ResultTimeout ResultMissing ResultError", _BUSY),
     **each("rq.exceptions", "NoSuchJobError InvalidJobOperation InvalidJobDependency NoSuchResultError", _VALUE),
     **each("rq.exceptions", "DequeueTimeout ShutDownImminentException", _BUSY),

@@ -11,6 +11,7 @@ from typing import Any
 
 from celery_recovery.errors.model import ErrorSeverity, ErrorType
 from celery_recovery.errors.reading import args_of, attr, cause_of, number, text_of
+from celery_recovery.errors.rules.names import by_name
 from celery_recovery.errors.rules.network import NETWORK_FAULT, by_tls_text
 from celery_recovery.errors.rules.rule import Answer, Family, Through, Verdict, each, permanent, transient
 from celery_recovery.errors.rules.status import by_status, by_status_text
@@ -46,7 +47,9 @@ def by_response(exc: Any) -> Answer:
 
 
 def _answered(exc: Any) -> Answer:
-    return by_response(exc) or by_status_text(text_of(exc)) or Through(cause_of(exc), transient(_N, "HTTP"))
+    """Without an answer at hand: by a status of its own or in words, or by what a subclass is called."""
+    found = by_response(exc) or _own_status(exc) or by_status_text(text_of(exc))
+    return found or Through(cause_of(exc), by_name(type(exc).__name__) or transient(_N, "HTTP"))
 
 
 def by_own_status(*names: str) -> Any:
@@ -61,6 +64,9 @@ def by_own_status(*names: str) -> Any:
         return None
 
     return look
+
+
+_own_status = by_own_status("status_code", "http_status")
 
 
 def first_inner(exc: Any) -> BaseException | None:

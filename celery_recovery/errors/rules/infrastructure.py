@@ -44,6 +44,13 @@ def _kubernetes(exc: Any) -> Answer:
     return by_status(status, headers)
 
 
+def _hetzner(exc: Any) -> Answer:
+    """By the code; "conflict" is a resource that changed during the request: "please retry", say the API's docs."""
+    if attr(exc, "code") in ("conflict", "locked"):
+        return transient(_S, str(attr(exc, "code")), rule="conflict")
+    return None
+
+
 def _or_status(otherwise: Verdict) -> Look:
     def look(exc: Any) -> Answer:
         return by_own_status(exc) or otherwise
@@ -120,6 +127,7 @@ def _webdav(exc: Any) -> Answer:
 FAMILY = Family(
     name="infrastructure",
     classes={
+        **under("hcloud", _hetzner, "APIException"),
         **{
             key: answer
             for package in ("kubernetes", "kubernetes_asyncio")

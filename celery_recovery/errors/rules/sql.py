@@ -241,6 +241,7 @@ _CLASSES: dict[str, Verdict | Look] = {
 
 def _sqlstate(exc: Any) -> Answer:
     state = getattr(exc, "sqlstate", None) or getattr(exc, "pgcode", None)
+    state = state or getattr(getattr(exc, "diag", None), "sqlstate", None)
     return _by_state(str(state), exc) if is_sqlstate(state) else None
 
 

@@ -14,12 +14,17 @@ from celery_recovery.errors.model import ErrorType
 from tests.unit.errors.lookalike import lookalike
 
 
-def fault(name: str = "acme.AcmeError", text: str = "boom", **attrs: Any) -> BaseException:
-    """An instance of a class nobody knows, with these attributes."""
-    exc = lookalike(name)(text)
+def make(path: str, *bases: type[BaseException], **attrs: Any) -> BaseException:
+    """An instance of a look-alike with these attributes of its own."""
+    exc = lookalike(path, *bases)("boom")
     for key, value in attrs.items():
         setattr(exc, key, value)
     return exc
+
+
+def fault(path: str = "acme.AcmeError", **attrs: Any) -> BaseException:
+    """The same of a class that nobody knows."""
+    return make(path, **attrs)
 
 
 @pytest.mark.parametrize(
@@ -54,8 +59,9 @@ def test_a_throttling_code_is_stronger_than_a_permanent_status(status: int, code
 
 def test_403_with_the_words_of_a_rate_limit_is_one() -> None:
     """Without such words it is a matter of permissions."""
-    assert classify(fault(text="API rate limit exceeded", status_code=403)).is_retryable
-    assert not classify(fault(text="Forbidden", status_code=403)).is_retryable
+    limited = lookalike("acme.AcmeError", status_code=403)
+    assert classify(limited("API rate limit exceeded")).is_retryable
+    assert not classify(limited("Forbidden")).is_retryable
 
 
 def test_403_is_a_rate_limit_when_its_headers_say_that_no_call_is_left() -> None:
@@ -184,3 +190,30 @@ def test_pairs_and_finished_attempts_are_looked_into() -> None:
     assert classify(fault("acme.AllHostsTried", errors=[("a", refused)])).error_type is ErrorType.NETWORK
     assert classify(fault(last_attempt=done)).error_type is ErrorType.NETWORK
     assert classify(fault(last_attempt=Future())).error_type is ErrorType.UNKNOWN
+
+
+def test_tasks_that_ask_to_be_run_again_say_when() -> None:
+    """Dramatiq's delay is in milliseconds, huey's in seconds; without one there is no wait."""
+    assert classify(make("dramatiq.errors.Retry", delay=7000)).retry_after == 7
+    assert classify(make("huey.exceptions.RetryTask", delay=7)).retry_after == 7
+    assert classify(make("huey.exceptions.RetryTask", delay=None)).retry_after is None
+
+
+@pytest.mark.parametrize(("code", "retryable"), [("conflict", True), ("locked", True), ("invalid_input", False)])
+def test_hetzner_asks_to_retry_conflicts(code: str, retryable: bool) -> None:
+    """Its conflict is a resource that changed during the request, no domain rule."""
+    assert classify(make("hcloud._exceptions.APIException", code=code)).is_retryable is retryable
+
+
+def test_a_subclass_of_requests_httperror_without_an_answer_means_what_it_is_called() -> None:
+    """OpenStack's SDK raises such; a plain one says nothing and passes."""
+    error = lookalike("requests.exceptions.HTTPError", OSError)
+    assert not classify(lookalike("openstack.exceptions.NotFoundException", error)("No Server found")).is_retryable
+    assert not classify(make("openstack.exceptions.SdkError", error, http_status=409)).is_retryable
+    assert classify(error("boom")).is_retryable
+
+
+def test_a_sqlstate_in_the_diagnostics() -> None:
+    """As libpq's wrappers offer it."""
+    assert classify(fault(diag=SimpleNamespace(sqlstate="40P01"))).is_retryable
+    assert not classify(fault(diag=SimpleNamespace(sqlstate="23505"))).is_retryable

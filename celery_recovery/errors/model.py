@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import linecache
+import os.path
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
@@ -81,11 +82,11 @@ class ErrorInfo:
 
     @property
     def traceback(self) -> str:
-        """The traceback as text, as Python prints it, with source lines where they can be read."""
+        """The traceback as text, as Python prints it, with source lines where they can be read here."""
         lines = ["Traceback (most recent call last):"] if self.frames else []
         for frame in self.frames:
             lines.append(f'  File "{frame.filename}", line {frame.lineno}, in {frame.name}')
-            source = linecache.getline(frame.filename, frame.lineno).strip()
+            source = _source_line(frame)
             if source:
                 lines.append(f"    {source}")
         lines.append(f"{self.exception}: {self.message}" if self.message else self.exception)
@@ -111,3 +112,13 @@ class ErrorInfo:
         known["class_chain"] = tuple(data.get("class_chain", ()))
         known["frames"] = tuple(Frame(*frame) for frame in data.get("frames", ()))
         return cls(**known)
+
+
+def _source_line(frame: Frame) -> str:
+    """The line's text; empty where it cannot be read.
+
+    Frames come out of messages, which anybody may have written: a device or a FIFO, read, would never end.
+    """
+    filename, lineno = str(frame.filename), frame.lineno
+    is_source = filename.endswith(".py") and os.path.isfile(filename)  # noqa: PTH113  # Path's raises over a long name
+    return linecache.getline(filename, lineno).strip() if is_source and isinstance(lineno, int) else ""

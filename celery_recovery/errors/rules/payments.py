@@ -157,6 +157,7 @@ FAMILY = Family(
         **under("stripe", _INVALID, "SignatureVerificationError"),
         **under("stripe", _stripe(_REFUSED), "StripeError"),
         **under("stripe", transient(_B), "FxQuoteNeedsRefreshError"),
+        **under("web3", _REFUSED, "ContractLogicError ContractCustomError ContractPanicError"),  # reverted on purpose
         **under("braintree", _DOWN, _BRAINTREE_DOWN),
         **under("braintree", _NOT_ALLOWED, "AuthenticationError AuthorizationError"),
         **under("braintree", permanent(_S, severity=_HIGH), "ConfigurationError UpgradeRequiredError"),

@@ -95,6 +95,7 @@ def by_status(status: Any, headers: Any = None, *, now: float | None = None, **m
     return Verdict(error_type, retryable or more["retry_after"] is not None, f"HTTP {code}", **more)
 
 
+_NUMBER = re.compile(r"[45]\d\d(?!\d)")
 # After words that announce a status (a refused tunnel, retries that are used up), or at the very beginning.
 _IN_TEXT = re.compile(
     r"\b(?:https?[ _/](?:1\.[01] |2 |error |status |code )*|status(?:[ _]code)?[ :=]*|response code[ :=]*|"
@@ -106,5 +107,8 @@ _IN_TEXT = re.compile(
 
 def by_status_text(text: str) -> Verdict | None:
     """The verdict on a message that tells a status in words; only its first 500 characters are read."""
-    found = _IN_TEXT.search(text[:500])
+    head = text[:500]
+    if _NUMBER.search(head) is None:  # most texts: told at once
+        return None
+    found = _IN_TEXT.search(head)
     return by_status(found[1] or found[2]) if found else None

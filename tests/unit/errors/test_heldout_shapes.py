@@ -217,3 +217,26 @@ def test_a_sqlstate_in_the_diagnostics() -> None:
     """As libpq's wrappers offer it."""
     assert classify(fault(diag=SimpleNamespace(sqlstate="40P01"))).is_retryable
     assert not classify(fault(diag=SimpleNamespace(sqlstate="23505"))).is_retryable
+
+
+@pytest.mark.parametrize(
+    ("text", "error_type"),
+    [
+        ("Der Dienst meldet: Disk is FULL", ErrorType.FILESYSTEM),
+        ("worker said OOM and left", ErrorType.MEMORY),
+        ("the table locked by another session: database locked", ErrorType.SYSTEM),
+        ("it can't connect to the broker", ErrorType.NETWORK),
+        ("request timeD out", ErrorType.NETWORK),
+        ("the room is warm", ErrorType.UNKNOWN),
+    ],
+)
+def test_words_are_found_anywhere_in_a_long_text_in_any_case(text: str, error_type: ErrorType) -> None:
+    """Also beyond other words, for patterns that begin with letters and for those that only end with them."""
+    opaque = lookalike("acme.AcmeError")
+    assert classify(opaque("so it goes " * 20 + text)).error_type is error_type
+
+
+def test_a_reverted_contract_is_no_schema() -> None:
+    """Web3: the contract said no."""
+    info = classify(lookalike("web3.exceptions.ContractLogicError")("execution reverted"))
+    assert (info.error_type, info.is_retryable) == (ErrorType.BUSINESS_LOGIC, False)

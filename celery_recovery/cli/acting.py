@@ -13,12 +13,12 @@ from celery_recovery.cli.confirmation import Verb, show_selection
 from celery_recovery.cli.failures import ExitCode, Failure
 from celery_recovery.cli.filters import filter_options
 from celery_recovery.cli.session import Session
-from celery_recovery.cli.text import visible
+from celery_recovery.cli.text import counted, visible
 
 if TYPE_CHECKING:
     from celery_recovery.dead_letters.filter import Filter
 
-__all__ = ("ACTION", "Asked", "acting", "counted", "nothing", "show_dry_run", "tell_counts")
+__all__ = ("ACTION", "Asked", "acting", "nothing", "show_dry_run", "tell_counts")
 
 #: The options' heading in the help.
 ACTION = "Action"
@@ -73,8 +73,3 @@ def nothing(*, anything: bool) -> None:
     if not anything:
         raise Failure("No dead letter matches the filter. Nothing was done.", ExitCode.NOTHING)
     click.echo("There is nothing to do.", err=True)
-
-
-def counted(number: int) -> str:
-    """The number with its noun."""
-    return "1 letter" if number == 1 else f"{number} letters"

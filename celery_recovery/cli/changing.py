@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from celery_recovery.cli.acting import ACTION, Asked, acting, counted, nothing, show_dry_run, tell_counts
+from celery_recovery.cli.acting import ACTION, Asked, acting, nothing, show_dry_run, tell_counts
 from celery_recovery.cli.command import RecoveryCommand, option
 from celery_recovery.cli.confirmation import Verb, aim, confirm, look_up
 from celery_recovery.cli.failures import ExitCode, Failure
 from celery_recovery.cli.progress import Stopped, display, stoppable
 from celery_recovery.cli.session import Session, session
+from celery_recovery.cli.text import counted
+from celery_recovery.dead_letters.scope import DISCARD, RESTORE, REVIEW
 from celery_recovery.dead_letters.search import batches
-from celery_recovery.dead_letters.state import OPEN, LetterState
 
 if TYPE_CHECKING:
     from celery_recovery.dead_letters.filter import Filter
@@ -25,12 +26,9 @@ if TYPE_CHECKING:
 
 __all__ = ("discard", "restore", "review")
 
-_FAILED, _REVIEW = LetterState.FAILED, LetterState.REVIEW
-_OPEN = tuple(state for state in LetterState if state in OPEN)
-_RESTORABLE = (_REVIEW, LetterState.DISCARDED)
-_DISCARD = Verb(name="discard", past="discarded", states=(_FAILED, _REVIEW), states_by_id=_OPEN, possible=_OPEN)
-_SET_ASIDE = Verb(name="review", past="set aside", states=(_FAILED,), states_by_id=(_FAILED,), possible=(_FAILED,))
-_RESTORE = Verb(name="restore", past="restored", states=(_REVIEW,), states_by_id=_RESTORABLE, possible=_RESTORABLE)
+_DISCARD = Verb(past="discarded", scope=DISCARD)
+_SET_ASIDE = Verb(past="set aside", scope=REVIEW)
+_RESTORE = Verb(past="restored", scope=RESTORE)
 
 #: Letters acted on between two looks at the keyboard.
 BATCH = 500

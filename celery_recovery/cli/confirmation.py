@@ -13,9 +13,11 @@ import click
 from celery_recovery.cli.breakdown import Breakdown
 from celery_recovery.cli.failures import ExitCode, Failure
 from celery_recovery.cli.figures import show_breakdown
-from celery_recovery.cli.filters import within
+from celery_recovery.cli.filters import usage
+from celery_recovery.cli.text import counted
 from celery_recovery.dead_letters.filter import Filter
-from celery_recovery.dead_letters.state import LetterState
+from celery_recovery.dead_letters.scope import Scope, either
+from celery_recovery.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
     from celery_recovery.cli.session import Session
@@ -30,15 +32,15 @@ _TICK = 1e-6
 class Verb:
     """What is to be done with letters, in words, and which ones it is about."""
 
-    name: str
     #: As in "3 letters replayed".
     past: str
-    #: States of letters that a filter means when it names none.
-    states: Sequence[LetterState]
-    #: The same, for letters named by id.
-    states_by_id: Sequence[LetterState]
-    #: States that it can be asked for, with `--state`.
-    possible: Sequence[LetterState]
+    #: The states that letters may be in for it.
+    scope: Scope
+
+    @property
+    def name(self) -> str:
+        """As in "replay 3 letters"."""
+        return self.scope.action
 
 
 def aim(verb: Verb, where: Filter, ids: Sequence[str], *, everything: bool) -> Filter:
@@ -52,12 +54,10 @@ def aim(verb: Verb, where: Filter, ids: Sequence[str], *, everything: bool) -> F
         raise click.UsageError(
             f"{verb.name} needs ids or a filter. To {verb.name} all letters: --all (--dry-run shows which they are)."
         )
-    for state in where.state:
-        if state not in verb.possible:
-            raise click.UsageError(
-                f"--state: {verb.name} is for letters that are {_either(verb.possible)}, not {state}."
-            )
-    return within(where, verb.states, verb.states_by_id)
+    try:
+        return verb.scope.within(where)
+    except ConfigurationError as exc:
+        raise usage(exc) from None
 
 
 def look_up(here: Session, verb: Verb, where: Filter) -> Counter[str]:
@@ -73,7 +73,7 @@ def look_up(here: Session, verb: Verb, where: Filter) -> Counter[str]:
     past = Counter(state.value for state in states.values() if state not in where.state)
     if past:
         counts = ", ".join(f"{count} {state}" for state, count in past.items())
-        sentence = f"{verb.name} is for letters that are {_either(where.state)}. Of those named, {counts}."
+        sentence = f"{verb.name} is for letters that are {either(where.state)}. Of those named, {counts}."
         if past.total() == len(states):
             raise Failure(f"{sentence} Nothing was done.", ExitCode.NOTHING)
         here.output.warn(sentence)
@@ -94,7 +94,7 @@ def confirm(here: Session, verb: Verb, where: Filter, *, limit: int | None, yes:
     if not sys.stdin.isatty():
         raise Failure(f"Nobody to ask: say --yes to {verb.name} without a question.", ExitCode.USAGE)
     count = min(figures.count, limit or figures.count)
-    if not click.confirm(f"{verb.name.capitalize()} {_letters(count)}?", err=True):
+    if not click.confirm(f"{verb.name.capitalize()} {counted(count)}?", err=True):
         raise Failure("Nothing was done.", ExitCode.DECLINED)
     if figures.newest is None:
         return where
@@ -106,13 +106,4 @@ def show_selection(here: Session, verb: Verb, figures: Breakdown, limit: int | N
     """What matches, and how much of it `limit` leaves."""
     show_breakdown(here.output, figures, ("task", "error_type"))
     if limit is not None and limit < figures.count:
-        here.output.line(f"  of these, {_letters(limit)} will be {verb.past} (--limit)")
-
-
-def _either(states: Sequence[LetterState]) -> str:
-    *others, last = map(str, states)
-    return f"{', '.join(others)} or {last}" if others else last
-
-
-def _letters(count: int) -> str:
-    return "1 letter" if count == 1 else f"{count} letters"
+        here.output.line(f"  of these, {counted(limit)} will be {verb.past} (--limit)")

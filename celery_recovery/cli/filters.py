@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,9 +12,9 @@ from celery_recovery.cli.command import option
 
 if TYPE_CHECKING:
     from celery_recovery.dead_letters.filter import Filter
-    from celery_recovery.dead_letters.state import LetterState
+    from celery_recovery.exceptions import ConfigurationError
 
-__all__ = ("FILTER_NAMES", "as_filter", "filter_options", "within")
+__all__ = ("FILTER_NAMES", "as_filter", "filter_options", "usage")
 
 _GROUP = "Filter"
 _TIME = "Unix seconds, ISO 8601 (UTC unless it says otherwise), or an age such as 15m, 24h, 7d."
@@ -70,10 +69,9 @@ def as_filter(given: dict[str, Any]) -> Filter:
     try:
         return Filter.parse(given)
     except ConfigurationError as exc:
-        name = exc.option.replace("_", "-")
-        raise click.UsageError(f"--{name}: expected {exc.expected}, got {exc.got}.") from None
+        raise usage(exc) from None
 
 
-def within(where: Filter, states: Sequence[LetterState], states_by_id: Sequence[LetterState]) -> Filter:
-    """The filter with its states named: those it asks for, or else those that the command is about."""
-    return where if where.state else replace(where, state=tuple(states_by_id if where.ids else states))
+def usage(exc: ConfigurationError) -> click.UsageError:
+    """What is wrong with a filter, said of the option that it came from."""
+    return click.UsageError(f"--{exc.option.replace('_', '-')}: expected {exc.expected}, got {exc.got}.")

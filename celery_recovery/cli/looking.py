@@ -12,9 +12,10 @@ from celery_recovery.cli.breakdown import Breakdown
 from celery_recovery.cli.command import RecoveryCommand, option
 from celery_recovery.cli.failures import ExitCode, Failure
 from celery_recovery.cli.figures import group_documents, show_breakdown, show_groups, show_totals
-from celery_recovery.cli.filters import filter_options, within
+from celery_recovery.cli.filters import filter_options
 from celery_recovery.cli.letters import show_letter, show_letters
 from celery_recovery.cli.session import Session, session
+from celery_recovery.dead_letters.scope import Scope
 from celery_recovery.dead_letters.state import OPEN, LetterState
 
 if TYPE_CHECKING:
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 __all__ = ("list_letters", "show", "stats")
 
 _OUTPUT = "Output"
-_OPEN = tuple(state for state in LetterState if state in OPEN)
+_OPEN, _ANY = tuple(state for state in LetterState if state in OPEN), tuple(LetterState)
+_LIST = Scope("list", by_filter=_OPEN, by_id=_ANY, possible=_ANY)
 _json = option("--json", "as_json", is_flag=True, group=_OUTPUT, help="One JSON document instead of a table.")
 
 
@@ -50,7 +52,7 @@ def list_letters(ctx: click.Context, where: Filter, limit: int, cursor: str | No
     if cursor is not None and not re.fullmatch(r"-?\d+(\.\d+)?/.+", cursor):
         raise click.UsageError(f"--cursor: expected what an earlier page printed, got {cursor!r}.")
     with session(ctx, as_json=as_json) as here:
-        page = here.letters.page(within(where, _OPEN, tuple(LetterState)), limit=limit, cursor=cursor)
+        page = here.letters.page(_LIST.within(where), limit=limit, cursor=cursor)
         shown = [letter.to_dict(here.redact) for letter in page.letters]
         if as_json:
             here.output.document({"letters": shown, "cursor": page.cursor})

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from celery_recovery.cli.acting import ACTION, Asked, acting, counted, nothing, show_dry_run, tell_counts
+from celery_recovery.cli.acting import ACTION, Asked, acting, nothing, show_dry_run, tell_counts
 from celery_recovery.cli.command import RecoveryCommand, option
 from celery_recovery.cli.confirmation import Verb, aim, confirm, look_up
 from celery_recovery.cli.failures import ExitCode, Failure
 from celery_recovery.cli.progress import Stopped, display, stoppable
 from celery_recovery.cli.session import Session, session
-from celery_recovery.cli.text import duration
-from celery_recovery.dead_letters.state import OPEN, LetterState
+from celery_recovery.cli.text import counted, duration
+from celery_recovery.dead_letters.scope import REPLAY
 from celery_recovery.exceptions import StoreUnavailable
 
 if TYPE_CHECKING:
@@ -23,14 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ("replay",)
 
-_REPLAY = Verb(
-    name="replay",
-    past="replayed",
-    states=(LetterState.FAILED, LetterState.RETRY),
-    states_by_id=(LetterState.FAILED, LetterState.REVIEW, LetterState.RETRY),
-    possible=tuple(state for state in LetterState if state in OPEN),
-)
-
+_REPLAY = Verb(past="replayed", scope=REPLAY)
 
 #: Skipped because another replay, maybe one that was killed since, had put them back: nothing is left undone.
 _ON_THEIR_WAY = ("already replayed", "already recovered")

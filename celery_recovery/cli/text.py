@@ -11,7 +11,7 @@ import unicodedata
 from datetime import datetime, timezone
 from typing import Any
 
-__all__ = ("age", "cut", "duration", "moment", "number", "padded", "short_class", "visible", "width")
+__all__ = ("age", "counted", "cut", "duration", "moment", "number", "padded", "short_class", "visible", "width")
 
 _UNITS = (("d", 86400), ("h", 3600), ("m", 60))
 
@@ -102,3 +102,8 @@ def number(value: Any) -> float | None:
 def short_class(name: str) -> str:
     """The class without its modules."""
     return name.rpartition(".")[2]
+
+
+def counted(letters: int) -> str:
+    """The number with its noun."""
+    return "1 letter" if letters == 1 else f"{letters} letters"

@@ -24,8 +24,9 @@ from celery_recovery.dead_letters.held import ChordWatch, fail_held
 from celery_recovery.dead_letters.letter import Letter
 from celery_recovery.dead_letters.operations import Operations, who
 from celery_recovery.dead_letters.replay import MAX_REPLAYS, Progress, Publishes, Replay, ReplayResult, Terms
+from celery_recovery.dead_letters.scope import DISCARD, REPLAY, RESTORE, REVIEW, Scope
 from celery_recovery.dead_letters.search import Page, batches
-from celery_recovery.dead_letters.state import OPEN, LetterState
+from celery_recovery.dead_letters.state import LetterState
 from celery_recovery.dead_letters.store import LEASE, DeadLetterStore
 from celery_recovery.exceptions import ConfigurationError, LetterNotFound
 
@@ -33,14 +34,6 @@ __all__ = ("ActionResult", "DeadLetterQueue", "DeadLetterView", "Selection")
 
 #: Which letters an action is for: those a filter finds, or these ids.
 Selection: TypeAlias = Filter | Iterable[str]
-
-_FAILED, _REVIEW, _RETRY = LetterState.FAILED, LetterState.REVIEW, LetterState.RETRY
-#: What a filter that names no state is about, by what is to be done. Review is left out of a replay: those letters wait
-#: for a person's word on each. `retry` is in it: letters that a killed replay left behind.
-_REPLAY_STATES = (_FAILED, _RETRY)
-_DISCARD_STATES = (_FAILED, _REVIEW)
-#: What letters that are named by id may be replayed from.
-_BY_ID_STATES = (_FAILED, _REVIEW, _RETRY)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +74,8 @@ class DeadLetterQueue:
     """Everything that can be done with the dead letters of one application.
 
     `drain` moves what waits in the broker's queue into the store and returns how many. Every method may raise
-    `StoreUnavailable`.
+    `StoreUnavailable`; those that act raise `ConfigurationError` for a filter with a state that they are not for (see
+    `dead_letters/scope.py`).
     """
 
     def __init__(
@@ -93,11 +87,11 @@ class DeadLetterQueue:
         self._drain = drain
         self.operations = Operations(store.client, store.keys)
         #: Quarantined: nothing happens until someone acts.
-        self.failed = DeadLetterView(store, (_FAILED,))
+        self.failed = DeadLetterView(store, (LetterState.FAILED,))
         #: Claimed by a replay, or replayed and not ended yet.
-        self.retry = DeadLetterView(store, (_RETRY, LetterState.REPLAYED))
+        self.retry = DeadLetterView(store, (LetterState.RETRY, LetterState.REPLAYED))
         #: Set aside for a person.
-        self.review = DeadLetterView(store, (_REVIEW,))
+        self.review = DeadLetterView(store, (LetterState.REVIEW,))
 
     # -- looking
 
@@ -157,10 +151,11 @@ class DeadLetterQueue:
         A filter without a state is about failed letters, and those that a killed replay left behind. `rate` is in
         letters per second (None: as fast as it goes), `limit` the most letters, `to_queue` another queue than the one
         they came from. `force` replays what was replayed `max_replays` times already. `progress` is called after each
-        batch, and once a second while it waits. Raises `ConfigurationError` for a rate or limit that makes no sense.
+        batch, and once a second while it waits. Raises `ConfigurationError` for a rate or limit that makes no sense,
+        and for a filter that names a finished state.
         """
         _check(rate=rate, limit=limit)
-        states, ids = self._select(selection, _REPLAY_STATES, _BY_ID_STATES, limit=limit, oldest_first=True)
+        states, ids = self._select(selection, REPLAY, limit=limit, oldest_first=True)
         if dry_run or not ids:
             return ReplayResult(operation="", selected=len(ids), dry_run=dry_run)
         operation = self.operations.begin(
@@ -200,7 +195,7 @@ class DeadLetterQueue:
         A filter without a state is about failed letters and those in review; ids, about all that are not finished.
         """
         _check(limit=limit)
-        states, ids = self._select(selection, _DISCARD_STATES, tuple(OPEN), limit=limit)
+        states, ids = self._select(selection, DISCARD, limit=limit)
         if dry_run:
             return ActionResult(selected=len(ids), done=0, dry_run=True)
         done, warnings = 0, Counter[str]()
@@ -213,7 +208,7 @@ class DeadLetterQueue:
         self, selection: Selection, *, reason: str = "", by: str | None = None, dry_run: bool = False
     ) -> ActionResult:
         """Set failed letters aside for a person."""
-        _, ids = self._select(selection, (_FAILED,), (_FAILED,))
+        _, ids = self._select(selection, REVIEW)
         done = 0 if dry_run else len(self.store.review(ids, reason, by or who()))
         return ActionResult(selected=len(ids), done=done, dry_run=dry_run)
 
@@ -221,27 +216,20 @@ class DeadLetterQueue:
         self, selection: Selection, *, reason: str = "", by: str | None = None, dry_run: bool = False
     ) -> ActionResult:
         """Put letters back among the failed: out of review or, when asked for by id or state, discarded ones."""
-        _, ids = self._select(selection, (_REVIEW,), (_REVIEW, LetterState.DISCARDED))
+        _, ids = self._select(selection, RESTORE)
         done = 0 if dry_run else len(self.store.restore(ids, reason, by or who()))
         return ActionResult(selected=len(ids), done=done, dry_run=dry_run)
 
     # -- within
 
     def _select(
-        self,
-        selection: Selection,
-        states: tuple[LetterState, ...],
-        states_by_id: tuple[LetterState, ...],
-        *,
-        limit: int | None = None,
-        oldest_first: bool = False,
+        self, selection: Selection, scope: Scope, *, limit: int | None = None, oldest_first: bool = False
     ) -> tuple[tuple[LetterState, ...], Sequence[str]]:
         """The states to act on, and the ids, frozen now: what dies while an operation runs is not part of it."""
         if not isinstance(selection, Filter):
-            return states_by_id, tuple(dict.fromkeys(islice(selection, limit)))
-        named = selection.state or (states_by_id if selection.ids else states)
-        ids = self.store.iterate_ids(replace(selection, state=named), oldest_first=oldest_first)
-        return named, tuple(islice(ids, limit))
+            return scope.by_id, tuple(dict.fromkeys(islice(selection, limit)))
+        where = scope.within(selection)
+        return where.state, tuple(islice(self.store.iterate_ids(where, oldest_first=oldest_first), limit))
 
     def _fail_held(self, ids: Sequence[str], states: tuple[LetterState, ...]) -> Iterator[str]:
         """Fail those of the letters that are held; yields warnings."""

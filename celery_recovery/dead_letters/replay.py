@@ -25,6 +25,7 @@ from typing import Any, NamedTuple, Protocol
 
 from celery_recovery.dead_letters.letter import Letter, Outgoing
 from celery_recovery.dead_letters.pace import Pace
+from celery_recovery.dead_letters.scope import REPLAY
 from celery_recovery.dead_letters.state import LetterState
 from celery_recovery.dead_letters.store import LEASE, Claim, DeadLetterStore
 from celery_recovery.exceptions import PublishFailed, StoreUnavailable
@@ -116,7 +117,7 @@ class Terms:
     """How a replay is to go about it."""
 
     #: States that letters are claimed from.
-    states: tuple[LetterState, ...] = (LetterState.FAILED, LetterState.REVIEW, LetterState.RETRY)
+    states: tuple[LetterState, ...] = REPLAY.by_id
     #: Letters per second; None: no limit.
     rate: float | None = None
     #: Another queue than the one they came from.

@@ -24,6 +24,7 @@ import redis
 from celery_recovery.dead_letters.figures import ErrorGroup, StoreStats, largest_groups, read_stats
 from celery_recovery.dead_letters.filter import Filter
 from celery_recovery.dead_letters.letter import Letter
+from celery_recovery.dead_letters.scope import REPLAY
 from celery_recovery.dead_letters.search import Page, Search, batches
 from celery_recovery.dead_letters.state import OPEN, LetterState
 from celery_recovery.dead_letters.stored import letter_fields, message_fields, read_letter
@@ -31,7 +32,7 @@ from celery_recovery.redis.client import reachable
 from celery_recovery.redis.keys import Keys
 from celery_recovery.redis.scripts import Scripts
 
-__all__ = ("Added", "Claim", "DeadLetterStore", "Start")
+__all__ = ("LEASE", "Added", "Claim", "DeadLetterStore", "Start")
 
 #: What `add` found: a death of an unknown letter, one more death of a known one, or nothing new.
 Added = Literal["new", "again", "duplicate"]
@@ -120,7 +121,7 @@ class DeadLetterStore:
         operation: str,
         *,
         lease: float = LEASE,
-        states: Iterable[LetterState] = (LetterState.FAILED, LetterState.REVIEW, LetterState.RETRY),
+        states: Iterable[LetterState] = REPLAY.by_id,
         max_replays: int | None = None,
     ) -> list[Claim]:
         """Claim letters for a replay, keeping others away for `lease` seconds; one answer per id, in order.

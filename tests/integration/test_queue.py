@@ -228,6 +228,14 @@ class TestReplay:
         with pytest.raises(ConfigurationError, match=next(iter(options))):
             queue.replay(Filter(), **options)
 
+    @pytest.mark.parametrize("state", [LetterState.RECOVERED, LetterState.DISCARDED])
+    def test_finished_letters(self, app, queue, state):
+        """Completed work is not run again: a filter that names a finished state is refused, and says which are not."""
+        fill(queue, 1)
+        with pytest.raises(ConfigurationError, match="state: expected failed, review, retry or replayed"):
+            queue.replay(Filter(state=(LetterState.FAILED, state)))
+        assert sent(app) == []
+
 
 class _Refusing:
     """A publisher that raises for some letters."""
@@ -283,6 +291,15 @@ class TestDiscard:
         queue.discard(["member-2"])
         assert app.AsyncResult("body-1").state == "FAILURE"
         assert "ReadTimeout" in str(app.AsyncResult("body-1").result)
+
+    def test_recovered_held_result(self, app, queue):
+        """The result of a task that recovered is not made a failure afterwards."""
+        queue.store.add(letter("a", held=True))
+        queue.store.recovered("a", "")
+        with pytest.raises(ConfigurationError, match="state"):
+            queue.discard(Filter(state=(LetterState.RECOVERED,)))
+        assert queue.discard(["a"]).done == 0
+        assert app.AsyncResult("a").state == "PENDING"
 
     def test_unreadable_body(self, queue):
         """Of a held letter whose body may not be read, only the result is failed, and that is said."""

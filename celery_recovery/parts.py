@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from celery import Celery
@@ -93,7 +93,7 @@ class Parts:
             expected = "the URL of a Redis to keep letters in (neither the broker nor the result backend is one)"
             raise ConfigurationError.of("recovery_redis_url", expected=expected, got=None)
         return DeadLetterQueue(
-            self.app, store, self.publisher, drain=lambda: drain(self.app, self.dead_letter_queue, store)
+            self.app, store, self.publisher, drain=partial(drain, self.app, self.dead_letter_queue, store)
         )
 
     @cached_property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import click
 
 from celery_recovery.cli.failures import ExitCode, broker_away
 from celery_recovery.cli.output import Output
+from celery_recovery.cli.text import counted
 from celery_recovery.redact import Redactor
 
 if TYPE_CHECKING:
@@ -20,9 +22,9 @@ if TYPE_CHECKING:
     from celery_recovery.dead_letters.queue import DeadLetterQueue
     from celery_recovery.recovery import Recovery
 
-__all__ = ("Session", "session")
+__all__ = ("Drained", "Session", "session")
 
-#: Seconds after which the operator is told what takes so long.
+#: Seconds after which the operator is told what takes so long, again and again.
 PATIENCE = 2.0
 
 
@@ -70,12 +72,28 @@ def _drain(here: Session) -> int | None:
     slow.daemon = True
     slow.start()
     try:
-        return here.letters.drain()
+        return here.letters.drain(Drained(here.output, queue))
     except (OperationalError, *_connection_errors(here.app)) as exc:
         here.output.warn(f"{broker_away(exc)} Letters that still wait in its queue {queue} are not seen.")
         return None
     finally:
         slow.cancel()
+
+
+class Drained:
+    """Told how many letters were moved: a line on stderr now and then, where there are very many."""
+
+    def __init__(self, output: Output, queue: str) -> None:
+        self._output = output
+        self._queue = queue
+        self._told = time.monotonic()
+
+    def __call__(self, letters: int) -> None:
+        """So many were moved so far."""
+        now = time.monotonic()
+        if now - self._told >= PATIENCE:
+            self._told = now
+            self._output.note(f"{counted(letters)} taken out of the queue {self._queue} so far …")
 
 
 def _connection_errors(app: Celery) -> tuple[type[Exception], ...]:

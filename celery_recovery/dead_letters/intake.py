@@ -25,7 +25,7 @@ from celery_recovery.dead_letters.letter import Letter
 from celery_recovery.dead_letters.store import DeadLetterStore
 from celery_recovery.exceptions import StoreUnavailable
 
-__all__ = ("Intake", "drain")
+__all__ = ("PREFETCH", "Intake", "drain")
 
 logger = logging.getLogger(__name__)
 
@@ -69,8 +69,8 @@ def intake_connection(app: Celery, queue: Queue) -> Connection:
     return connection
 
 
-def drain(app: Celery, queue: Queue, store: DeadLetterStore, limit: int | None = None) -> int:
-    """Move what waits in the queue into the store; return how many.
+def drain(app: Celery, queue: Queue, store: DeadLetterStore, progress: Callable[[int], None] = lambda _: None) -> int:
+    """Move what waits in the queue into the store; return how many. `progress` is told how many it were so far.
 
     Raises `StoreUnavailable`; the broker's errors as they are.
     """
@@ -79,15 +79,20 @@ def drain(app: Celery, queue: Queue, store: DeadLetterStore, limit: int | None =
         channel = connection.default_channel
         bound = queue(channel)
         bound.declare()
-        if hasattr(
-            getattr(channel, "qos", None), "restore_visible"
-        ):  # Redis: what an intake held that was killed since
-            channel.qos.restore_visible(interval=1)
-        waiting = islice(iter(lambda: bound.get(no_ack=False), None), limit)
+        _restore(channel)
+        waiting = iter(lambda: bound.get(no_ack=False), None)
         while batch := list(islice(waiting, PREFETCH)):
             take(batch, store)
             taken += len(batch)
+            progress(taken)
     return taken
+
+
+def _restore(channel: Any) -> None:
+    """On Redis, what an intake held that was killed since; real brokers give it back themselves."""
+    restore = getattr(getattr(channel, "qos", None), "restore_visible", None)
+    if restore is not None:
+        restore(interval=1)
 
 
 class Intake(ConsumerMixin):  # type: ignore[misc]  # kombu is untyped

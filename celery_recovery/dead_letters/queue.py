@@ -73,13 +73,18 @@ class DeadLetterView:
 class DeadLetterQueue:
     """Everything that can be done with the dead letters of one application.
 
-    `drain` moves what waits in the broker's queue into the store and returns how many. Every method may raise
+    `drain` moves what waits in the broker's queue into the store, tells its argument how many after each batch, and
+    returns how many. Every method may raise
     `StoreUnavailable`; those that act raise `ConfigurationError` for a filter with a state that they are not for (see
     `dead_letters/scope.py`).
     """
 
     def __init__(
-        self, app: Celery, store: DeadLetterStore, publisher: Publishes, drain: Callable[[], int] = lambda: 0
+        self,
+        app: Celery,
+        store: DeadLetterStore,
+        publisher: Publishes,
+        drain: Callable[[Callable[[int], None]], int] = lambda _: 0,
     ) -> None:
         self.app = app
         self.store = store
@@ -95,9 +100,12 @@ class DeadLetterQueue:
 
     # -- looking
 
-    def drain(self) -> int:
-        """Move what waits in the broker's queue into the store, so that no worker is needed; returns how many."""
-        return self._drain()
+    def drain(self, progress: Callable[[int], None] = lambda _: None) -> int:
+        """Move what waits in the broker's queue into the store, so that no worker is needed; returns how many.
+
+        `progress` is told after each batch how many it were so far.
+        """
+        return self._drain(progress)
 
     def get(self, letter_id: str) -> Letter:
         """One letter. Raises `LetterNotFound`."""

@@ -12,14 +12,16 @@ from celery.canvas import Signature
 
 from celery_recovery.dead_letters.exchange import Publisher
 from celery_recovery.dead_letters.filter import Filter
+from celery_recovery.dead_letters.intake import PREFETCH
 from celery_recovery.dead_letters.letter import Letter
 from celery_recovery.dead_letters.queue import DeadLetterQueue
 from celery_recovery.dead_letters.replay import NOT_REPLAYABLE, Progress
 from celery_recovery.dead_letters.state import LetterState
 from celery_recovery.dead_letters.store import DeadLetterStore
 from celery_recovery.exceptions import ConfigurationError, LetterNotFound, PublishFailed
+from celery_recovery.recovery import Recovery
 from celery_recovery.redis import connect
-from tests.letters import DIED_AT, body, letter, redied
+from tests.letters import DIED_AT, body, headers, letter, redied
 
 
 @pytest.fixture
@@ -69,9 +71,20 @@ class TestLooking:
         with pytest.raises(LetterNotFound, match="no-such"):
             queue.get("no-such")
 
-    def test_drain(self, app, queue):
-        """`drain` is what it was given."""
-        assert DeadLetterQueue(app, queue.store, queue.publisher, drain=lambda: 7).drain() == 7
+    def test_drain(self, app, other_redis_url):
+        """`drain` moves what waits in the broker's queue into the store, a batch at a time, and tells how far it is."""
+        app.conf.recovery_redis_url = other_redis_url
+        recovery = Recovery.of(app)
+        with app.connection_for_write() as connection:
+            producer = connection.Producer()
+            for n in range(PREFETCH + 1):
+                place = {"exchange": recovery.dead_letter_queue.exchange, "routing_key": "celery.dead_letters"}
+                producer.publish(body(n), headers=headers(f"task-{n}"), declare=[recovery.dead_letter_queue], **place)
+        told: list[int] = []
+        assert recovery.dead_letters.drain(told.append) == PREFETCH + 1
+        assert told == [PREFETCH, PREFETCH + 1]
+        assert recovery.dead_letters.count() == PREFETCH + 1
+        assert recovery.dead_letters.drain() == 0
 
 
 class TestReplay:

@@ -22,6 +22,17 @@ demo: $(VENV)/.demo ## 2,000 real jobs, a misbehaving service, the books, and a 
 test: $(VENV)/.dev ## The whole test suite, with private Redis and RabbitMQ servers where they are installed
 	$(BIN)/pytest $(ARGS)
 
+.PHONY: oldest
+oldest: $(VENV)-oldest/.test ## The life of a failing task and canvas, on the oldest Celery that is supported
+	$(VENV)-oldest/bin/pytest -q tests/unit/test_task.py tests/integration/test_life_of_a_failing_task.py \
+	  tests/integration/test_canvas.py -k "not rabbitmq"
+
+$(VENV)-oldest/.test: pyproject.toml
+	@[ -n "$(PYTHON)" ] || { echo "No Python of 3.10 or newer with the venv module was found."; exit 1; }
+	$(PYTHON) -m venv $(VENV)-oldest
+	$(VENV)-oldest/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test]' 'celery[redis]==5.6.*'
+	@touch $@
+
 .PHONY: lint
 lint: $(VENV)/.dev ## Style, format, types, and who may import whom
 	$(BIN)/ruff check .
@@ -39,7 +50,7 @@ install: $(VENV)/.dev ## Only make the virtual environment, with everything for 
 
 .PHONY: clean
 clean: ## Remove the virtual environment and everything that can be made again
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-oldest build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:

@@ -10,12 +10,17 @@ import os
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
+import hypothesis
 import pytest
 import redis
 
 from tests.services import RabbitServer, RedisServer, Service, Unavailable, Worker
 
 S = TypeVar("S", bound=Service)
+
+# How long one example takes says nothing here: the machine runs workers, servers and other people's builds beside it.
+hypothesis.settings.register_profile("busy", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("busy")
 
 
 @pytest.fixture(scope="session")

@@ -23,7 +23,8 @@ from datetime import datetime, timezone
 from fnmatch import fnmatchcase
 from typing import Any
 
-from celery_recovery.dead_letters.letter import FOREIGN, Letter
+from celery_recovery.dead_letters.letter import Letter
+from celery_recovery.dead_letters.received import FOREIGN
 from celery_recovery.dead_letters.state import LetterState
 from celery_recovery.decision import Reason
 from celery_recovery.errors.model import ErrorType

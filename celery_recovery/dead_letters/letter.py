@@ -1,9 +1,10 @@
 """`Letter`: one dead letter, as it was published, as it is stored, as it is shown, and as it is published again.
 
-A dead letter is a valid Celery message; what we know about its death travels in its `recovery` header:
+A dead letter is a valid Celery message; what we know about its death travels in its `recovery` header, which
+`received.py` reads:
 
     version         1
-    attempts        the last 10, oldest first:
+    attempts        the last ones (`recovery_history_length`), oldest first:
                     {n, at, error_type, fingerprint, exception, message, worker, runtime, delay}
     deferrals       how often it was put off without using an attempt
     first_failure   unix seconds
@@ -16,48 +17,21 @@ A dead letter is a valid Celery message; what we know about its death travels in
 from __future__ import annotations
 
 import ast
-import hashlib
 import json
-import re
-import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from typing import Any, NamedTuple
 
+from celery_recovery.dead_letters.received import FOREIGN, HEADER, VERSION, Origin, clean_headers, read_message, text
 from celery_recovery.dead_letters.state import FINISHED, LetterState
-from celery_recovery.errors.model import ErrorInfo, ErrorSeverity, ErrorType
+from celery_recovery.errors.model import ErrorInfo
 from celery_recovery.redact import Redactor
 
-__all__ = ("HEADER", "Letter", "Origin", "Outgoing", "clean_headers")
+__all__ = ("Letter", "Outgoing", "clean_headers")
 
-#: The header that is ours.
-HEADER = "recovery"
-#: Version of its layout.
-VERSION = 1
-#: Reason of a letter that did not come from us: shovelled in by hand, or by a broker's own dead-letter exchange.
-FOREIGN = "foreign"
-
-#: Message properties that mean something to the next consumer; all others belong to one delivery.
-_KEPT_PROPERTIES = ("correlation_id", "reply_to", "priority", "message_id", "app_id", "type")
-#: Headers that belong to one delivery. A user's own may well begin with `x-`, so only the broker's are named.
-_DELIVERY_HEADERS = re.compile(
-    rf"(?:{HEADER}|redelivered|delivery_info|delivery_tag|x-(?:first-|last-)?death(?:-.*)?|x-(?:delivery|acquired)-count)",
-    re.IGNORECASE,
-)
 #: Bodies longer than this are not decoded to be shown or searched (bytes).
 _DECODE_LIMIT = 1_000_000
-
-
-class Origin(NamedTuple):
-    """Where the task came from, and so where a replay sends it."""
-
-    #: Name of the Celery queue; None when it was not known.
-    queue: str | None = None
-    exchange: str = ""
-    routing_key: str = ""
-    priority: int | None = None
 
 
 class Outgoing(NamedTuple):
@@ -151,70 +125,37 @@ class Letter:
 
         A message without our header is taken too, with an unknown error and the reason `"foreign"`.
         """
-        raw = _as_bytes(body, content_encoding)
-        headers = _mapping(headers)
-        recovery = _mapping(headers.get(HEADER))
-        about = _mapping(recovery.get("letter"))
-        replay = _mapping(recovery.get("replay"))
-        previous = _mapping(recovery.get("previous"))
-        died_at = _number(about.get("died_at")) or _broker_death(headers) or time.time()
-        review = about.get("action") == "manual_review"
-        properties = _mapping(properties)
-        return cls(
-            id=_text(headers.get("id")) or f"unnamed-{hashlib.sha256(raw).hexdigest()[:24]}",
-            task=_text(headers.get("task")),
-            body=raw,
-            content_type=_text(content_type) or "application/data",
-            content_encoding=_text(content_encoding) or "binary",
-            headers=clean_headers(headers),
-            properties={key: properties[key] for key in _KEPT_PROPERTIES if properties.get(key) is not None},
-            origin=_origin(recovery.get("origin"), properties, headers),
-            error=_error(about.get("error"), died_at),
-            reason=_text(about.get("reason")) or FOREIGN,
-            detail=_text(about.get("detail")),
-            attempts=tuple(a for a in _sequence(recovery.get("attempts")) if isinstance(a, Mapping))[-10:],
-            deferrals=int(_number(recovery.get("deferrals"))),
-            first_failure=_earliest(previous.get("first_failure"), recovery.get("first_failure"), died_at),
-            died_at=died_at,
-            attempt=int(_number(about.get("attempt"))),
-            worker=_text(about.get("worker")),
-            held=about.get("held") is True,
-            chords=tuple(map(_text, _sequence(about.get("chords")))),
-            unserialisable=about.get("unserialisable") is True,
-            replays=int(_number(replay.get("number")) or _number(about.get("replays") or recovery.get("replays"))),
-            replay=dict(replay),
-            state=LetterState.REVIEW if review else LetterState.FAILED,
-        )
+        return cls(**read_message(body, headers, properties, content_type, content_encoding))
 
     @property
     def death(self) -> str:
         """What tells one death of this task from another: the same death delivered twice is the same text."""
-        return f"{self.replays}:{_text(self.replay.get('copy'))}:{self.attempt}:{self.died_at:.6f}"
+        return f"{self.replays}:{text(self.replay.get('copy'))}:{self.attempt}:{self.died_at:.6f}"
 
     @property
     def args_repr(self) -> str:
         """The positional arguments as Celery wrote them down; may be cut short."""
-        return _text(self.headers.get("argsrepr"))
+        return text(self.headers.get("argsrepr"))
 
     @property
     def kwargs_repr(self) -> str:
         """The keyword arguments as Celery wrote them down; may be cut short."""
-        return _text(self.headers.get("kwargsrepr"))
+        return text(self.headers.get("kwargsrepr"))
 
     @property
     def root_id(self) -> str | None:
         """Id of the task that began the workflow."""
-        return _text(self.headers.get("root_id")) or None
+        return text(self.headers.get("root_id")) or None
 
     @property
     def parent_id(self) -> str | None:
         """Id of the task that called this one."""
-        return _text(self.headers.get("parent_id")) or None
+        return text(self.headers.get("parent_id")) or None
 
     @property
     def group(self) -> str | None:
         """Id of the group, or of the chord's header, that it is a member of."""
-        return _text(self.headers.get("group")) or None
+        return text(self.headers.get("group")) or None
 
     @property
     def size(self) -> int:
@@ -229,7 +170,7 @@ class Letter:
     @property
     def is_replayable(self) -> bool:
         """True when it is a Celery message (protocol 2) that still has its arguments."""
-        return bool(self.task and _text(self.headers.get("id"))) and not self.unserialisable
+        return bool(self.task and text(self.headers.get("id"))) and not self.unserialisable
 
     @property
     def arguments(self) -> tuple[list[Any], dict[str, Any]] | None:
@@ -353,88 +294,3 @@ class Letter:
 
 
 _REDACT = Redactor()
-
-
-def clean_headers(headers: Mapping[str, Any]) -> dict[str, Any]:
-    """The headers that may travel on: none of one delivery's, none of a broker's (`x-death`, `x-delivery-count` …)."""
-    return {str(key): value for key, value in headers.items() if not _DELIVERY_HEADERS.fullmatch(str(key))}
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _sequence(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, (list, tuple)) else []
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
-    return "" if value is None else str(value)
-
-
-def _number(value: Any) -> float:
-    """A finite number, or 0."""
-    try:
-        number = float(value)
-    except (TypeError, ValueError, OverflowError):
-        return 0.0
-    return number if abs(number) < 1e15 else 0.0  # also drops nan and infinities
-
-
-def _earliest(*moments: Any) -> float:
-    """The earliest of the moments that are known."""
-    return min(filter(None, map(_number, moments)), default=0.0)
-
-
-def _as_bytes(body: bytes | str | Any, encoding: str | None) -> bytes:
-    if isinstance(body, str):
-        try:
-            return body.encode(encoding or "utf-8")
-        except (LookupError, UnicodeEncodeError):
-            return body.encode("utf-8", "surrogateescape")
-    try:
-        return bytes(body) if not isinstance(body, int) else b""
-    except TypeError:
-        return json.dumps(body, default=repr).encode()
-
-
-def _broker_death(headers: Mapping[str, Any]) -> float:
-    """When RabbitMQ dead-lettered it (whole seconds, from `x-death`); 0 if it did not."""
-    deaths = _sequence(headers.get("x-death"))
-    when = _mapping(deaths[0]).get("time") if deaths else None
-    return _number(when.timestamp() if isinstance(when, datetime) else when)
-
-
-def _origin(value: Any, properties: Mapping[str, Any], headers: Mapping[str, Any]) -> Origin:
-    """The origin we noted; else, for a foreign letter, where the broker says that it died."""
-    origin = _mapping(value)
-    if not origin:
-        deaths = _sequence(headers.get("x-death"))
-        death = _mapping(deaths[0]) if deaths else {}
-        keys = _sequence(death.get("routing-keys"))
-        origin = {**death, "routing_key": keys[0] if keys else "", "priority": properties.get("priority")}
-    priority = origin.get("priority")
-    return Origin(
-        queue=_text(origin.get("queue")) or None,
-        exchange=_text(origin.get("exchange")),
-        routing_key=_text(origin.get("routing_key")),
-        priority=int(_number(priority)) if priority is not None else None,
-    )
-
-
-def _error(value: Any, died_at: float) -> ErrorInfo:
-    """The error as noted; an unknown one when nothing was noted or it cannot be read."""
-    try:
-        return ErrorInfo.from_dict(value)
-    except (KeyError, TypeError, ValueError, AttributeError):  # a letter must stay visible whatever its header holds
-        return ErrorInfo(
-            error_type=ErrorType.UNKNOWN,
-            is_retryable=False,
-            severity=ErrorSeverity.MEDIUM,
-            rule="unknown",
-            exception="",
-            message="" if value is None else "the error noted in the message cannot be read",
-            timestamp=died_at,
-        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from dataclasses import fields
 from datetime import datetime, timezone
 from typing import Any
 
@@ -11,10 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from celery_recovery.dead_letters.letter import FOREIGN, Letter, Origin
+from celery_recovery.config import Settings
+from celery_recovery.dead_letters.filter import Filter
+from celery_recovery.dead_letters.letter import Letter
+from celery_recovery.dead_letters.received import FOREIGN, Origin
 from celery_recovery.dead_letters.state import FINISHED, OPEN, TRANSITIONS, LetterState
 from celery_recovery.dead_letters.stored import letter_fields, message_fields, read_letter
-from celery_recovery.errors.model import ErrorType
+from celery_recovery.errors.model import ErrorInfo, ErrorType
 from celery_recovery.redact import Redactor
 from tests.letters import DIED_AT, body, headers, letter
 
@@ -78,12 +82,31 @@ class TestRead:
     def test_garbage(self, garbage, properties):
         """No header makes it raise, nor showing, matching, storing and reading back what was read."""
         one = Letter.from_message(b"{}", garbage, properties)
-        one.to_dict()
-        one.message()
-        fields = {k: v.decode() if isinstance(v, bytes) else str(v) for k, v in letter_fields(one).items()}
-        row = [json.dumps({**fields, "state": "failed"}), *message_fields(one).values()]
-        back = read_letter(one.id, [cell.encode("utf-8", "replace") if isinstance(cell, str) else cell for cell in row])
-        assert back.task == one.task.encode("utf-8", "replace").decode()
+        goes_round(one)
+
+    @given(st.sampled_from([item.name for item in fields(ErrorInfo)]), anything)
+    def test_garbage_in_the_error(self, name, garbage):
+        """One field of the error that makes no sense does not hide the letter, nor stop a search of all letters."""
+        message = headers("a")
+        message["recovery"]["letter"]["error"][name] = garbage
+        one = Letter.from_message(body(7), message)
+        goes_round(one)
+        Filter(text="x", exception=("shop.*",), fingerprint=("1:*",)).matches(one)
+
+    def test_long_history(self):
+        """All attempts are read that `recovery_history_length` lets travel."""
+        attempts = [{"n": n, "message": "slow"} for n in range(1, 101)]
+        assert len(letter(attempts=attempts).attempts) == Settings(history_length=100).history_length
+
+
+def goes_round(one: Letter) -> None:
+    """It can be shown, published, stored and read back."""
+    one.to_dict()
+    one.message()
+    columns = {k: v.decode() if isinstance(v, bytes) else str(v) for k, v in letter_fields(one).items()}
+    row = [json.dumps({**columns, "state": "failed"}), *message_fields(one).values()]
+    back = read_letter(one.id, [cell.encode("utf-8", "replace") if isinstance(cell, str) else cell for cell in row])
+    assert back.task == one.task.encode("utf-8", "replace").decode()
 
 
 class TestArguments:

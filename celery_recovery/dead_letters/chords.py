@@ -17,7 +17,7 @@ from celery_recovery.dead_letters.store import DeadLetterStore
 
 __all__ = ("keep_alive", "renew")
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("celery_recovery")
 
 #: What the Redis backend appends to a group's key: the header, collected results, tally, size, members done.
 _SUFFIXES = ("", ".j", ".t", ".s", ".d")

@@ -27,7 +27,7 @@ from celery_recovery.exceptions import StoreUnavailable
 
 __all__ = ("PREFETCH", "Intake", "drain")
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("celery_recovery")
 
 #: Letters held unacknowledged at once; more would only make a crash redeliver more.
 PREFETCH = 100

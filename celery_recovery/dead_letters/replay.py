@@ -319,9 +319,8 @@ class Replay:
         except StoreUnavailable as exc:
             logger.warning(
                 "a replay ended without putting its claims back; others may claim them in %.0f s: %s",
-                self.terms.lease,
-                exc,
-            )
+                self.terms.lease, exc, extra={"action": "claims_left"},
+            )  # fmt: skip
 
     def _wait(self, seconds: float, total: int) -> None:
         """Wait for leases to end, telling so once a second."""

@@ -1,6 +1,6 @@
 """Understanding errors: `classify(exc)` answers with an `ErrorInfo`.
 
-The rules know a thousand exception classes; they are read when the first exception is judged, not at import time.
+The rules know thousands of exception classes; they are read when the first exception is judged, not at import time.
 """
 
 from __future__ import annotations

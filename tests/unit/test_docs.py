@@ -22,7 +22,7 @@ from celery_recovery.actions import Origin
 from celery_recovery.backoff import raw_delay
 from celery_recovery.config import SETTINGS
 from celery_recovery.dead_letters.state import OPEN, LetterState
-from celery_recovery.decision import Reason
+from celery_recovery.decision import Action, Reason
 from celery_recovery.errors.judgement import SEVERITY
 from celery_recovery.errors.model import ErrorType
 from celery_recovery.errors.rules.status import by_status
@@ -139,6 +139,14 @@ class TestTables:
         """Every reason that a decision can have is told."""
         rows = table(ROOT / "docs/architecture.md", "reasons")
         assert [plain(row[0]) for row in rows] == [reason.value for reason in Reason]
+
+    def test_actions(self):
+        """Every word that a log line may carry as its `action` is told, and no other."""
+        rows = table(ROOT / "docs/architecture.md", "actions")
+        told = {word for row in rows for word in re.findall(r"`(\w+)`", row[0])}
+        sources = [path.read_text("utf-8") for path in (ROOT / "celery_recovery").rglob("*.py")]
+        written = {word for source in sources for word in re.findall(r'"action": "(\w+)"', source)}
+        assert told == written | {action.value for action in Action} | {"given_back"}
 
     def test_severity(self):
         """The severity of each type is the classifier's."""

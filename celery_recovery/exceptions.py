@@ -7,7 +7,8 @@
     │   ├── LetterNotFound            no dead letter has that id
     │   ├── PublishFailed             the broker did not confirm a message in time
     │   ├── UnserialisableLetter      a message cannot be written down, so it cannot be sent or kept
-    │   └── NotAnException            in the result of a task that raised, say, asyncio.CancelledError
+    │   ├── NotAnException            in the result of a task that raised, say, asyncio.CancelledError
+    │   └── DiscardedLetter           in the result of a held task whose letter was discarded
     └── RecoveryControl               raised *by tasks*: an instruction, not a failure
         ├── RetryIn(seconds)          run again after this delay; uses an attempt
         ├── Snooze(seconds)           run again later; uses no attempt
@@ -31,6 +32,7 @@ from typing import Any, TypeVar
 __all__ = (
     "ConfigurationError",
     "Discard",
+    "DiscardedLetter",
     "LetterNotFound",
     "NotAnException",
     "PublishFailed",
@@ -112,6 +114,10 @@ class NotAnException(RecoveryError):
     def of(cls, raised: BaseException) -> NotAnException:
         """Stands in for `raised` in the task's result, and names it."""
         return cls(f"{type(raised).__name__}: {_shown(raised)}")
+
+
+class DiscardedLetter(RecoveryError):
+    """The task failed, was held as a dead letter, and has been discarded."""
 
 
 class RecoveryControl(Exception):

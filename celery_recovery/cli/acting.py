@@ -10,7 +10,7 @@ import click
 from celery_recovery.cli.breakdown import Breakdown
 from celery_recovery.cli.command import option
 from celery_recovery.cli.confirmation import Verb, show_selection
-from celery_recovery.cli.failures import ExitCode, Failure
+from celery_recovery.cli.failures import CommandFailure, ExitCode
 from celery_recovery.cli.filters import filter_options
 from celery_recovery.cli.session import Session
 from celery_recovery.cli.text import counted, visible
@@ -18,7 +18,7 @@ from celery_recovery.cli.text import counted, visible
 if TYPE_CHECKING:
     from celery_recovery.dead_letters.filter import Filter
 
-__all__ = ("ACTION", "Asked", "acting", "nothing", "show_dry_run", "tell_counts")
+__all__ = ("ACTION", "ActionOptions", "acting", "nothing", "show_dry_run", "tell_counts")
 
 #: The options' heading in the help.
 ACTION = "Action"
@@ -38,7 +38,7 @@ def acting(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-class Asked(NamedTuple):
+class ActionOptions(NamedTuple):
     """The options that all of them have; `limit` is not for review and restore."""
 
     ids: tuple[str, ...]
@@ -49,7 +49,7 @@ class Asked(NamedTuple):
     limit: int | None = None
 
 
-def show_dry_run(here: Session, verb: Verb, where: Filter, asked: Asked) -> None:
+def show_dry_run(here: Session, verb: Verb, where: Filter, asked: ActionOptions) -> None:
     """Say what would be done, and do nothing."""
     figures = Breakdown.of(here.letters.iterate(where))
     selected = min(figures.count, asked.limit or figures.count)
@@ -71,5 +71,5 @@ def tell_counts(here: Session, word: str, counts: Mapping[str, int]) -> None:
 def nothing(*, anything: bool) -> None:
     """End: nothing was chosen. Where all were meant, an empty queue is no failure."""
     if not anything:
-        raise Failure("No dead letter matches the filter. Nothing was done.", ExitCode.NOTHING)
+        raise CommandFailure("No dead letter matches the filter. Nothing was done.", ExitCode.NOTHING)
     click.echo("There is nothing to do.", err=True)

@@ -7,14 +7,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from celery_recovery.dead_letters.figures import TABLES
+
 if TYPE_CHECKING:
     from celery_recovery.dead_letters.figures import StoreStats
     from celery_recovery.dead_letters.letter import Letter
 
-__all__ = ("TABLES", "Breakdown")
-
-#: What letters are counted by, beside their state.
-TABLES = ("task", "error_type", "reason", "queue")
+__all__ = ("Breakdown",)
 
 
 @dataclass(kw_only=True)

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from celery_recovery.cli.acting import ACTION, Asked, acting, nothing, show_dry_run, tell_counts
+from celery_recovery.cli.acting import ACTION, ActionOptions, acting, nothing, show_dry_run, tell_counts
 from celery_recovery.cli.command import RecoveryCommand, option
 from celery_recovery.cli.confirmation import Verb, aim, confirm, look_up
-from celery_recovery.cli.failures import ExitCode, Failure
+from celery_recovery.cli.failures import CommandFailure, ExitCode
 from celery_recovery.cli.progress import Stopped, display, stoppable
 from celery_recovery.cli.session import Session, session
 from celery_recovery.cli.text import counted
@@ -53,7 +53,7 @@ def discard(ctx: click.Context, /, where: Filter, note: str, **options: Any) -> 
     def act(here: Session, batch: Sequence[str]) -> ActionResult:
         return here.letters.discard(batch, reason=note)
 
-    _act(ctx, _DISCARD, where, Asked(**options), act, prepare=_import_tasks)
+    _act(ctx, _DISCARD, where, ActionOptions(**options), act, prepare=_import_tasks)
 
 
 @click.command(cls=RecoveryCommand)
@@ -66,7 +66,7 @@ def review(ctx: click.Context, /, where: Filter, note: str, **options: Any) -> N
     def act(here: Session, batch: Sequence[str]) -> ActionResult:
         return here.letters.send_to_review(batch, reason=note)
 
-    _act(ctx, _SET_ASIDE, where, Asked(**options), act)
+    _act(ctx, _SET_ASIDE, where, ActionOptions(**options), act)
 
 
 @click.command(cls=RecoveryCommand)
@@ -79,14 +79,14 @@ def restore(ctx: click.Context, /, where: Filter, note: str, **options: Any) -> 
     def act(here: Session, batch: Sequence[str]) -> ActionResult:
         return here.letters.restore(batch, reason=note)
 
-    _act(ctx, _RESTORE, where, Asked(**options), act)
+    _act(ctx, _RESTORE, where, ActionOptions(**options), act)
 
 
 def _act(
     ctx: click.Context,
     verb: Verb,
     where: Filter,
-    asked: Asked,
+    asked: ActionOptions,
     act: Callable[[Session, Sequence[str]], ActionResult],
     prepare: Callable[[Session, Filter], None] = lambda *_: None,
 ) -> None:
@@ -103,7 +103,7 @@ def _act(
         result = _in_batches(here, verb, ids, act)
         _tell(here, verb, result, past)
         if result.interrupted:
-            raise Failure("Interrupted: the other letters are as before.", ExitCode.INTERRUPTED)
+            raise CommandFailure("Interrupted: the other letters are as before.", ExitCode.INTERRUPTED)
         if not ids:
             nothing(anything=asked.everything)
         elif past or result.done < len(ids):
@@ -152,5 +152,5 @@ def _import_tasks(here: Session, where: Filter) -> None:
     try:
         here.app.loader.import_default_modules()
     except Exception as exc:  # the user's modules may fail in any way
-        why = f"{type(exc).__name__}: {exc}"
-        raise Failure(f"The app's task modules cannot be imported: {why}. Nothing was done.", ExitCode.USAGE) from exc
+        why = f"The app's task modules cannot be imported: {type(exc).__name__}: {exc}. Nothing was done."
+        raise CommandFailure(why, ExitCode.USAGE) from exc

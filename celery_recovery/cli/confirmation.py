@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from celery_recovery.cli.breakdown import Breakdown
-from celery_recovery.cli.failures import ExitCode, Failure
+from celery_recovery.cli.failures import CommandFailure, ExitCode
 from celery_recovery.cli.figures import show_breakdown
 from celery_recovery.cli.filters import usage
 from celery_recovery.cli.text import counted
@@ -63,19 +63,20 @@ def aim(verb: Verb, where: Filter, ids: Sequence[str], *, everything: bool) -> F
 def look_up(here: Session, verb: Verb, where: Filter) -> Counter[str]:
     """Of the letters named by id, those that are past this: state -> how many.
 
-    Raises `Failure` when one is not known (of a list with a slip in it, nothing is done), and when all are past it.
+    Raises `CommandFailure` when one is not known (of a list with a slip in it, nothing is done), and when all are past
+    it.
     """
     states = {letter.id: letter.state for letter in here.letters.iterate(Filter(ids=where.ids))} if where.ids else {}
     missing = [one for one in where.ids if one not in states]
     if missing:
         some = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
-        raise Failure(f"There is no dead letter with the id {some}. Nothing was done.", ExitCode.UNKNOWN_ID)
+        raise CommandFailure(f"There is no dead letter with the id {some}. Nothing was done.", ExitCode.UNKNOWN_ID)
     past = Counter(state.value for state in states.values() if state not in where.state)
     if past:
         counts = ", ".join(f"{count} {state}" for state, count in past.items())
         sentence = f"{verb.name} is for letters that are {either(where.state)}. Of those named, {counts}."
         if past.total() == len(states):
-            raise Failure(f"{sentence} Nothing was done.", ExitCode.NOTHING)
+            raise CommandFailure(f"{sentence} Nothing was done.", ExitCode.NOTHING)
         here.output.warn(sentence)
     return past
 
@@ -83,7 +84,7 @@ def look_up(here: Session, verb: Verb, where: Filter) -> Counter[str]:
 def confirm(here: Session, verb: Verb, where: Filter, *, limit: int | None, yes: bool) -> Filter:
     """Show what would be done and ask; returns the filter, now closed to letters that die meanwhile.
 
-    Raises `Failure` when nothing matches, when the answer is no, and when there is nobody to ask.
+    Raises `CommandFailure` when nothing matches, when the answer is no, and when there is nobody to ask.
     """
     if yes:
         return where
@@ -92,10 +93,10 @@ def confirm(here: Session, verb: Verb, where: Filter, *, limit: int | None, yes:
         return where
     show_selection(here, verb, figures, limit)
     if not sys.stdin.isatty():
-        raise Failure(f"Nobody to ask: say --yes to {verb.name} without a question.", ExitCode.USAGE)
+        raise CommandFailure(f"Nobody to ask: say --yes to {verb.name} without a question.", ExitCode.USAGE)
     count = min(figures.count, limit or figures.count)
     if not click.confirm(f"{verb.name.capitalize()} {counted(count)}?", err=True):
-        raise Failure("Nothing was done.", ExitCode.DECLINED)
+        raise CommandFailure("Nothing was done.", ExitCode.DECLINED)
     if figures.newest is None:
         return where
     until = figures.newest + _TICK

@@ -12,7 +12,7 @@ from kombu.exceptions import OperationalError
 from celery_recovery.cli.text import visible
 from celery_recovery.exceptions import ConfigurationError, LetterNotFound, PublishFailed, StoreUnavailable
 
-__all__ = ("ExitCode", "Failure", "broker_away", "explained")
+__all__ = ("CommandFailure", "ExitCode", "broker_away", "explained")
 
 
 class ExitCode(enum.IntEnum):
@@ -28,7 +28,7 @@ class ExitCode(enum.IntEnum):
     INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
-class Failure(click.ClickException):
+class CommandFailure(click.ClickException):
     """The end of a command, with its sentence and its code."""
 
     def __init__(self, message: str, code: ExitCode) -> None:
@@ -43,19 +43,19 @@ class Failure(click.ClickException):
 def explained(exc: BaseException, ctx: click.Context) -> click.ClickException | None:
     """The failure in words; None for what should not have happened, whose traceback is wanted."""
     if isinstance(exc, ConfigurationError):
-        return Failure(f"Error: {exc}{_app_hint(ctx)}", ExitCode.USAGE)
+        return CommandFailure(f"Error: {exc}{_app_hint(ctx)}", ExitCode.USAGE)
     if isinstance(exc, StoreUnavailable):
-        return Failure(f"Redis is away: {exc}", ExitCode.AWAY)
+        return CommandFailure(f"Redis is away: {exc}", ExitCode.AWAY)
     if isinstance(exc, LetterNotFound):
-        return Failure(str(exc), ExitCode.UNKNOWN_ID)
+        return CommandFailure(str(exc), ExitCode.UNKNOWN_ID)
     if isinstance(exc, (PublishFailed, OperationalError)):
-        return Failure(broker_away(exc), ExitCode.AWAY)
+        return CommandFailure(broker_away(exc), ExitCode.AWAY)
     if isinstance(exc, redis.ConnectionError | redis.TimeoutError):  # of the result backend: the store says its own
-        return Failure(f"The result backend is away: {exc}", ExitCode.AWAY)
+        return CommandFailure(f"The result backend is away: {exc}", ExitCode.AWAY)
     if isinstance(exc, click.Abort):  # Ctrl-C or the end of input, at the question
-        return Failure("Nothing was done.", ExitCode.INTERRUPTED)
+        return CommandFailure("Nothing was done.", ExitCode.INTERRUPTED)
     if isinstance(exc, KeyboardInterrupt):
-        return Failure("Interrupted.", ExitCode.INTERRUPTED)
+        return CommandFailure("Interrupted.", ExitCode.INTERRUPTED)
     return None
 
 

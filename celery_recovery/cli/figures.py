@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from celery_recovery.cli.breakdown import TABLES, Breakdown
+from celery_recovery.cli.breakdown import Breakdown
 from celery_recovery.cli.output import Output
 from celery_recovery.cli.table import Column
 from celery_recovery.cli.text import age, short_class
+from celery_recovery.dead_letters.figures import TABLES
 
 if TYPE_CHECKING:
     from celery_recovery.cli.session import Session

@@ -10,7 +10,7 @@ import click
 
 from celery_recovery.cli.breakdown import Breakdown
 from celery_recovery.cli.command import RecoveryCommand, option
-from celery_recovery.cli.failures import ExitCode, Failure
+from celery_recovery.cli.failures import CommandFailure, ExitCode
 from celery_recovery.cli.figures import group_documents, show_breakdown, show_groups, show_totals
 from celery_recovery.cli.filters import filter_options
 from celery_recovery.cli.letters import show_letter, show_letters
@@ -72,7 +72,7 @@ def _say_more(here: Session, where: Filter, cursor: str | None, limit: int) -> N
 def _say_none(here: Session, where: Filter) -> None:
     """An empty queue is no failure; a filter that finds nothing may be misspelt."""
     if not where.is_empty:
-        raise Failure("No dead letter matches the filter.", ExitCode.NOTHING)
+        raise CommandFailure("No dead letter matches the filter.", ExitCode.NOTHING)
     here.output.note("There are no open dead letters.")
 
 
@@ -124,7 +124,7 @@ def _stats_of_all(here: Session) -> None:
 def _stats_of_some(here: Session, where: Filter) -> None:
     figures = Breakdown.of(here.letters.iterate(where))
     if not figures.count:
-        raise Failure("No dead letter matches the filter.", ExitCode.NOTHING)
+        raise CommandFailure("No dead letter matches the filter.", ExitCode.NOTHING)
     if here.output.as_json:
         here.output.document(figures.to_dict())
         return

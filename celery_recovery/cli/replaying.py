@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from celery_recovery.cli.acting import ACTION, Asked, acting, nothing, show_dry_run, tell_counts
+from celery_recovery.cli.acting import ACTION, ActionOptions, acting, nothing, show_dry_run, tell_counts
 from celery_recovery.cli.command import RecoveryCommand, option
 from celery_recovery.cli.confirmation import Verb, aim, confirm, look_up
-from celery_recovery.cli.failures import ExitCode, Failure
+from celery_recovery.cli.failures import CommandFailure, ExitCode
 from celery_recovery.cli.progress import Stopped, display, stoppable
 from celery_recovery.cli.session import Session, session
 from celery_recovery.cli.text import counted, duration
@@ -46,11 +46,11 @@ def replay(
     Without --state and ids: failed letters, and those that a killed replay left behind. Letters in review are replayed
     when they are asked for, by --state or by id. Killed and run again, it loses no letter and runs none twice.
     """
-    asked = Asked(**options)
+    asked = ActionOptions(**options)
     chosen = aim(_REPLAY, where, asked.ids, everything=asked.everything)
     with session(ctx, as_json=asked.as_json) as here:
         if here.drained is None:  # why, has been told
-            raise Failure("Nothing was replayed.", ExitCode.AWAY)
+            raise CommandFailure("Nothing was replayed.", ExitCode.AWAY)
         past = look_up(here, _REPLAY, chosen)
         _know_queue(here, to_queue)
         if asked.dry_run:
@@ -71,7 +71,7 @@ def _know_queue(here: Session, name: str | None) -> None:
 
 
 def _replayed(here: Session, where: Filter, **terms: Any) -> ReplayResult:
-    """Replay with a display. Raises `Failure` when interrupted."""
+    """Replay with a display. Raises `CommandFailure` when interrupted."""
     last: Progress | None = None
     with display(here.output, "Replaying") as show, stoppable() as check:
 
@@ -91,19 +91,19 @@ def _replayed(here: Session, where: Filter, **terms: Any) -> ReplayResult:
     raise _interrupted(here, last)
 
 
-def _cut_off(last: Progress | None, exc: StoreUnavailable) -> Failure:
+def _cut_off(last: Progress | None, exc: StoreUnavailable) -> CommandFailure:
     """Redis went away under it. What was published and could not be marked runs once all the same."""
     far = f" At least {last.published} of {counted(last.total)} replayed;" if last else " Once it is back,"
-    return Failure(f"Redis is away: {exc}.{far} the same command goes on.", ExitCode.AWAY)
+    return CommandFailure(f"Redis is away: {exc}.{far} the same command goes on.", ExitCode.AWAY)
 
 
-def _interrupted(here: Session, last: Progress | None) -> Failure:
+def _interrupted(here: Session, last: Progress | None) -> CommandFailure:
     """What was done until then, in words and, if asked for, as a document."""
     selected, published = (last.total, last.published) if last else (0, 0)
     if here.output.as_json:
         here.output.document({"interrupted": True, "selected": selected, "published": published})
     of = f"{published} of {counted(selected)}" if selected else "no letter"
-    return Failure(
+    return CommandFailure(
         f"Interrupted: {of} replayed. The others are dead letters as before; the same command goes on with them.",
         ExitCode.INTERRUPTED,
     )

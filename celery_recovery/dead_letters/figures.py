@@ -13,9 +13,10 @@ from celery_recovery.dead_letters.state import OPEN, LetterState
 from celery_recovery.redis.client import reachable
 from celery_recovery.redis.keys import Keys
 
-__all__ = ("ErrorGroup", "StoreStats", "largest_groups", "read_stats")
+__all__ = ("TABLES", "ErrorGroup", "StoreStats", "largest_groups", "read_stats")
 
-_TABLES = ("task", "error_type", "reason", "queue")
+#: What letters are counted by, beside their state, in the order shown.
+TABLES = ("task", "error_type", "reason", "queue")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ class StoreStats:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form."""
-        tables = {f"by_{name}": dict(getattr(self, f"by_{name}")) for name in ("state", *_TABLES)}
+        tables = {f"by_{name}": dict(getattr(self, f"by_{name}")) for name in ("state", *TABLES)}
         return {
             "open": self.open,
             **tables,
@@ -72,7 +73,7 @@ def read_stats(client: redis.Redis, keys: Keys) -> StoreStats:
         pipe = client.pipeline(transaction=False)
         for key in states:
             pipe.zcard(key)
-        for name in _TABLES:
+        for name in TABLES:
             pipe.hgetall(keys.open(name))
         pipe.hgetall(keys.totals)
         for state in OPEN:

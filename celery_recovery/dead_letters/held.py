@@ -11,15 +11,12 @@ from celery import Celery
 from celery.app.task import Context
 
 from celery_recovery.dead_letters.letter import Letter
+from celery_recovery.exceptions import DiscardedLetter
 
-__all__ = ("ChordWatch", "DiscardedLetter", "fail_held")
+__all__ = ("ChordWatch", "fail_held")
 
 CHORD_FAILED = "its chord has failed already: the task runs, the chord's body does not"
 CHORD_EXPIRED = "its chord is gone from the result backend: the task runs, the chord's body does not"
-
-
-class DiscardedLetter(Exception):  # what the caller of a discarded task sees; it names the original error
-    """The task failed, was held as a dead letter, and has been discarded."""
 
 
 def fail_held(app: Celery, letter: Letter) -> str | None:

@@ -16,7 +16,7 @@ from typing import Any
 
 from celery_recovery.errors.reading import attr
 
-__all__ = ("LONGEST", "from_headers", "reset", "seconds", "used_up")
+__all__ = ("LONGEST", "bounded", "from_headers", "reset", "seconds", "used_up")
 
 #: The longest wish that is believed: one day, in seconds.
 LONGEST = 86_400.0
@@ -37,7 +37,7 @@ def bounded(value: float) -> float | None:
 
 
 def seconds(value: Any, *, now: float | None = None, date: Any = None) -> float | None:
-    """Seconds from now meant by `value`: number, text, HTTP date (RFC 9110), timedelta, dt.
+    """Seconds from now meant by `value`: number, text, HTTP date (RFC 9110), timedelta, datetime.
 
     `date` is the response's own `Date` header: an HTTP date is measured against it, so that a wrong local clock does
     not matter; without it against `now` (Unix time; default: the clock).

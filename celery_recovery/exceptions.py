@@ -5,7 +5,7 @@
     │   ├── ConfigurationError        (also a ValueError) an option has a value that makes no sense
     │   ├── StoreUnavailable          Redis, where the dead letters are, cannot be reached
     │   ├── LetterNotFound            no dead letter has that id
-    │   ├── PublishFailed             the broker did not confirm a message in time
+    │   ├── PublishFailed             the broker did not confirm a message in time, or no queue takes it
     │   ├── UnserialisableLetter      a message cannot be written down, so it cannot be sent or kept
     │   ├── NotAnException            in the result of a task that raised, say, asyncio.CancelledError
     │   └── DiscardedLetter           in the result of a held task whose letter was discarded
@@ -100,7 +100,7 @@ class LetterNotFound(RecoveryError):
 
 
 class PublishFailed(RecoveryError):
-    """The broker did not confirm a message in the time it was given."""
+    """The broker did not confirm a message in the time it was given, or has no queue for it."""
 
 
 class UnserialisableLetter(RecoveryError):

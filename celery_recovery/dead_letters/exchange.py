@@ -68,7 +68,7 @@ class Publisher:
     ) -> None:
         """Publish a raw body as it is, to `queue` by name, or to `exchange` with `routing_key`.
 
-        Raises `PublishFailed` when the broker did not confirm it in time.
+        Raises `PublishFailed` when the broker did not confirm it in time; without a cause when no queue takes it.
         """
         place: dict[str, Any] = {"exchange": exchange, "routing_key": routing_key}
         if queue:  # through the default exchange: to this queue and no other

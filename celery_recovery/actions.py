@@ -10,13 +10,14 @@ Write before you let go: the retry or the letter is confirmed by the broker befo
 from __future__ import annotations
 
 import logging
-import re
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
 from celery import Celery, Task
 from celery.app.task import Context
 from celery.exceptions import Ignore, Reject, Retry
+from celery.utils.quorum_queues import detect_quorum_queues
 from kombu import Queue
 from kombu.serialization import registry
 from kombu.utils.encoding import safe_repr
@@ -24,73 +25,21 @@ from kombu.utils.encoding import safe_repr
 from celery_recovery.call import Call
 from celery_recovery.dead_letters.chords import renew
 from celery_recovery.dead_letters.exchange import Publisher
-from celery_recovery.dead_letters.letter import Letter, clean_headers
+from celery_recovery.dead_letters.letter import Letter
+from celery_recovery.dead_letters.origin import Origin
+from celery_recovery.dead_letters.received import HEADER, VERSION, clean_headers
 from celery_recovery.dead_letters.store import DeadLetterStore
 from celery_recovery.decision import Decision
 from celery_recovery.errors.model import ErrorInfo
-from celery_recovery.exceptions import PublishFailed, StoreUnavailable, UnserialisableLetter
+from celery_recovery.exceptions import PublishFailed, StoreUnavailable, Unroutable, UnserialisableLetter
 from celery_recovery.history import History
 
-__all__ = ("QUARANTINED", "Actions", "Failure", "Origin", "chords_of")
+__all__ = ("QUARANTINED", "Actions", "Failure", "chords_of")
 
 logger = logging.getLogger("celery_recovery")
 
 #: The state of a held task in the result backend. Not one of Celery's ready states: whoever waits goes on waiting.
 QUARANTINED = "QUARANTINED"
-#: How Celery's native delayed delivery writes a routing key: 28 binary digits, then the original one.
-_DELAYED = re.compile(r"(?:[01]\.){28}(.*)", re.DOTALL)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Origin:
-    """Where a task's message came from, so that it can go back there."""
-
-    #: The queue by name; None where no queue of the app matches.
-    queue: str | None
-    exchange: str
-    routing_key: str
-    priority: int | None
-
-    @classmethod
-    def of(cls, app: Celery, request: Context) -> Origin:
-        """Read it off the delivery, undoing what native delayed delivery did to the routing key."""
-        delivery = request.delivery_info or {}
-        exchange, key = delivery.get("exchange") or "", delivery.get("routing_key") or ""
-        delayed = _DELAYED.fullmatch(key) if exchange.startswith("celery_delayed_") else None
-        if delayed:
-            key = delayed[1]
-            exchange = next((q.exchange.name for q in app.amqp.queues.values() if q.routing_key == key), "")
-        queue = key if not exchange else _queue_of(app, exchange, key)
-        return cls(queue=queue or None, exchange=exchange, routing_key=key, priority=delivery.get("priority"))
-
-    def route(self) -> dict[str, Any]:
-        """Publishing options that lead back: to the queue and no other where it is known, else as it came."""
-        if self.queue:
-            return {"queue": self.queue, "exchange": "", "routing_key": self.queue}
-        return {"exchange": self.exchange, "routing_key": self.routing_key}
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready form, for the `recovery` header."""
-        return {field: getattr(self, field) for field in ("queue", "exchange", "routing_key", "priority")}
-
-
-def _queue_of(app: Celery, exchange: str, key: str) -> str | None:
-    """The queue that brought it, as far as the bindings tell: of those that this worker consumes, or else of all."""
-    for queues in (app.amqp.queues.consume_from, app.amqp.queues):
-        for name, queue in queues.items():
-            if queue.exchange and queue.exchange.name == exchange and _binds(queue, key):
-                return str(name)
-    return None
-
-
-def _binds(queue: Queue, key: str) -> bool:
-    """Whether the queue's binding lets the routing key through: topic patterns have `*` for a word, `#` for any."""
-    if queue.exchange.type == "fanout" or queue.routing_key == key:
-        return True
-    pattern = (
-        re.escape(queue.routing_key or "").replace(r"\*", r"[^.]+").replace(r"\#", ".*").replace(r"\..*", r"(\..*)?")
-    )
-    return queue.exchange.type == "topic" and re.fullmatch(pattern, key) is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,15 +89,16 @@ class Actions:
             return answer
         try:
             self.publisher.publish_signature(signature, self._serializers(failure.task))
+        except Unroutable as exc:  # given back, it would come again and lead nowhere again
+            _complain("retry_not_published", failure, exc)
+            return self.dead_letter(failure, decision.not_published(), hold=False)
         except PublishFailed as exc:
-            logger.error("the retry of %s[%s] was not published: %s", failure.task.name, failure.request.id, exc)
-            broker_away = exc.__cause__ is not None  # else it leads nowhere, however often it is tried
-            given_back = self._give_back(failure) if broker_away else None
-            return given_back or self.dead_letter(failure, decision, hold=False)
+            _complain("retry_not_published", failure, exc)
+            return self._give_back(failure) or self.dead_letter(failure, decision.not_published(), hold=False)
         except UnserialisableLetter as exc:
-            logger.error("the retry of %s[%s] cannot be written: %s", failure.task.name, failure.request.id, exc)
+            _complain("retry_not_published", failure, exc)
             unchanged = Call(tuple(failure.request.args or ()), dict(failure.request.kwargs or {}))
-            return self.dead_letter(replace(failure, call=unchanged), decision, hold=False)
+            return self.dead_letter(replace(failure, call=unchanged), decision.not_published(), hold=False)
         return answer
 
     def dead_letter(self, failure: Failure, decision: Decision, *, hold: bool) -> BaseException:
@@ -175,12 +125,12 @@ class Actions:
             options.update(failure.origin.route())
         retries = (request.retries or 0) + decision.uses_attempt
         header = self._header(failure, decision.onto(failure.history))
-        headers = {**clean_headers(request.headers or {}), **(options.pop("headers", None) or {}), "recovery": header}
+        headers = {**clean_headers(request.headers or {}), **(options.pop("headers", None) or {}), HEADER: header}
         signature = failure.task.signature_from_request(
             request,
             failure.call.args,
             failure.call.kwargs,
-            countdown=decision.delay,
+            countdown=self._countdown(decision.delay),
             retries=retries,
             headers=headers,
             **options,
@@ -190,8 +140,15 @@ class Actions:
             signature.options.pop("queue", None)  # and the queue of the delivery beside the user's own exchange
         return signature
 
+    def _countdown(self, delay: float | None) -> float | None:
+        """Native delayed delivery knows whole seconds: Celery cuts off the rest, and kombu refuses less than one."""
+        if not delay:
+            return delay
+        driver = self.app.connection_for_write().transport.driver_type
+        return math.ceil(delay) if detect_quorum_queues(self.app, driver)[0] else delay
+
     def _header(self, failure: Failure, history: History) -> dict[str, Any]:
-        header = {**history.to_header(), "version": 1, "origin": failure.origin.to_dict()}
+        header = {**history.to_header(), "version": VERSION, "origin": failure.origin._asdict()}
         return header if failure.replay is None else {**header, "replay": failure.replay}
 
     def _letter(self, failure: Failure, decision: Decision, hold: bool) -> tuple[dict[str, Any], dict[str, Any], Any]:
@@ -223,17 +180,17 @@ class Actions:
         }
         if failure.origin.priority is not None:
             properties["priority"] = failure.origin.priority
-        return {**headers, **clean_headers(request.headers or {}), "recovery": header}, properties, body
+        return {**headers, **clean_headers(request.headers or {}), HEADER: header}, properties, body
 
     def _publish_letter(self, failure: Failure, letter: Any) -> bool:
         try:
             try:
                 self.publisher.publish_letter(self.queue, letter, self._serializers(failure.task))
             except UnserialisableLetter as exc:
-                logger.error("%s[%s]: %s; its letter holds their repr", failure.task.name, failure.request.id, exc)
+                _complain("letter_unserialisable", failure, exc)
                 self.publisher.publish_letter(self.queue, _readable(letter), ("json",))
         except (PublishFailed, UnserialisableLetter) as exc:
-            logger.error("the dead letter of %s[%s] was not published: %s", failure.task.name, failure.request.id, exc)
+            _complain("letter_not_published", failure, exc)
             return False
         return True
 
@@ -249,7 +206,7 @@ class Actions:
                 )
             )
         except (StoreUnavailable, *_UNWRITABLE) as exc:
-            logger.error("the dead letter of %s[%s] was not stored: %s", failure.task.name, failure.request.id, exc)
+            _complain("letter_not_stored", failure, exc)
             return False
         return True
 
@@ -266,7 +223,7 @@ class Actions:
             try:
                 failure.task.backend.store_result(failure.request.id, meta, QUARANTINED, request=failure.request)
             except Exception as exc:  # noqa: BLE001  # any backend, any error: the letter is safe, the state only news
-                logger.error("the state of held task %s was not stored: %s", failure.request.id, exc)
+                _complain("hold_not_stored", failure, exc)
         held: BaseException = Ignore(f"held as a dead letter: {failure.info.exception}")
         return held
 
@@ -298,3 +255,18 @@ def chords_of(request: Context) -> list[str]:
         if options.get("chord"):
             chords.append(options.get("group_id"))
     return [chord for chord in chords if chord]
+
+
+#: What went wrong beside the task's own failure, by the `action` of its log line.
+_COMPLAINTS = {
+    "retry_not_published": "the retry was not published",
+    "letter_unserialisable": "the arguments cannot be serialised; the letter holds their repr",
+    "letter_not_published": "the dead letter was not published",
+    "letter_not_stored": "the dead letter was not stored",
+    "hold_not_stored": "it is held, but its state was not stored",
+}
+
+
+def _complain(action: str, failure: Failure, exc: Exception) -> None:
+    context = {"action": action, "task": failure.task.name, "task_id": failure.request.id}
+    logger.error("task %s[%s]: %s: %s", failure.task.name, failure.request.id, _COMPLAINTS[action], exc, extra=context)

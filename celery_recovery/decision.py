@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import enum
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from typing import Any
 
@@ -73,6 +73,7 @@ class Reason(str, enum.Enum):
     NOT_RETRYABLE = "not_retryable"  # ended: a retry would meet the same fault
     EXHAUSTED = "exhausted"  # ended: no attempt is left
     DEADLINE = "deadline"  # ended: the retry would start after the policy's deadline
+    NOT_PUBLISHED = "not_published"  # ended: the next attempt could not be sent
     EXPIRES = "expires"  # ended: the retry would start after the message has expired
 
     def __str__(self) -> str:
@@ -185,6 +186,10 @@ class Decision:
     def uses_attempt(self) -> bool:
         """The next start is a new attempt, not the same one later."""
         return self.action is Action.RETRY
+
+    def not_published(self) -> Decision:
+        """What is left when the next attempt that was decided on cannot be sent."""
+        return replace(self, action=Action.DEAD_LETTER, reason=Reason.NOT_PUBLISHED, delay=None)
 
     def onto(self, history: History) -> History:
         """The history as the next message carries it, if there is a next message."""

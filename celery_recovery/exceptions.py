@@ -5,7 +5,8 @@
     │   ├── ConfigurationError        (also a ValueError) an option has a value that makes no sense
     │   ├── StoreUnavailable          Redis, where the dead letters are, cannot be reached
     │   ├── LetterNotFound            no dead letter has that id
-    │   ├── PublishFailed             the broker did not confirm a message in time, or no queue takes it
+    │   ├── PublishFailed             the broker did not confirm a message in time
+    │   │   └── Unroutable            no queue takes it, however often it is tried
     │   ├── UnserialisableLetter      a message cannot be written down, so it cannot be sent or kept
     │   ├── NotAnException            in the result of a task that raised, say, asyncio.CancelledError
     │   └── DiscardedLetter           in the result of a held task whose letter was discarded
@@ -42,6 +43,7 @@ __all__ = (
     "RetryIn",
     "Snooze",
     "StoreUnavailable",
+    "Unroutable",
     "UnserialisableLetter",
     "as_member",
     "as_seconds",
@@ -101,6 +103,10 @@ class LetterNotFound(RecoveryError):
 
 class PublishFailed(RecoveryError):
     """The broker did not confirm a message in the time it was given, or has no queue for it."""
+
+
+class Unroutable(PublishFailed):
+    """No queue takes the message: the broker is there, but trying again would change nothing."""
 
 
 class UnserialisableLetter(RecoveryError):

@@ -43,8 +43,9 @@ from celery.app.task import Context
 from celery.exceptions import Ignore, Reject, Retry
 from celery.utils.serialization import raise_with_context
 
-from celery_recovery.actions import Failure, Origin, chords_of
+from celery_recovery.actions import Failure, chords_of
 from celery_recovery.call import Call
+from celery_recovery.dead_letters.origin import Origin
 from celery_recovery.dead_letters.state import LetterState
 from celery_recovery.decision import Action, Ask, Asked, Decision, Reason, Situation, decide, unix_time
 from celery_recovery.errors.model import ErrorInfo, ErrorType
@@ -55,12 +56,9 @@ from celery_recovery.parts import Parts
 from celery_recovery.policy import RecoveryPolicy
 from celery_recovery.task_options import course_within, task_policy
 
-__all__ = ("Recovery",)
+__all__ = ("Recovery", "ends_more_than_the_task")
 
 logger = logging.getLogger("celery_recovery")
-
-#: These end the process or the generator they are raised in, not the task alone.
-_ENDS_OF_PROCESS = (SystemExit, KeyboardInterrupt, GeneratorExit)
 
 _ATTRIBUTE = "_celery_recovery"
 _LEVELS = {
@@ -97,9 +95,9 @@ class Recovery(Parts):
         except (Ignore, Reject, Retry) as exc:
             self.stepped_aside(request, exc)
             raise
-        except _ENDS_OF_PROCESS:
-            raise
         except BaseException as exc:
+            if ends_more_than_the_task(exc):
+                raise
             outcome = self.failed(task, request, exc)
             if outcome is exc:
                 raise
@@ -109,8 +107,6 @@ class Recovery(Parts):
 
     def failed(self, task: Task, request: Context, exc: BaseException) -> BaseException:
         """Understand, decide, act, record. Returns the exception to leave with."""
-        if type(exc).__name__ == "GreenletExit":  # gevent ends this greenlet
-            return exc
         outcome = exc
         if "recovery_outcome" not in request.__dict__:  # else `self.retry()` has acted: one act per attempt
             with undisturbed():
@@ -168,7 +164,8 @@ class Recovery(Parts):
                 request.id, replay["token"], replay["copy"], request.hostname or "", fresh=fresh
             )
         except StoreUnavailable as exc:  # running it twice is better than not at all
-            logger.warning("replay of %s[%s] starts unchecked: %s", task.name, request.id, exc)
+            context = {"action": "unchecked", "task": task.name, "task_id": request.id}
+            logger.warning("replay of %s[%s] starts unchecked: %s", task.name, request.id, exc, extra=context)
             return
         if verdict != "run":
             context = {"action": "dropped", "task": task.name, "task_id": request.id, "reason": verdict}
@@ -242,7 +239,7 @@ class Recovery(Parts):
         elif failure.request.is_eager and decision.action is not Action.DISCARD:
             done = Action.FAIL
         elif decision.action in (Action.RETRY, Action.SNOOZE):
-            done, reason = Action.DEAD_LETTER, "not_published"
+            done, reason = Action.DEAD_LETTER, Reason.NOT_PUBLISHED.value
         self.stats.failed(failure.task.name, failure.info.error_type, str(done))
         if failure.replay and done in (Action.FAIL, Action.DISCARD):
             state = LetterState.DISCARDED if done == Action.DISCARD else LetterState.FAILED
@@ -370,6 +367,16 @@ def _replay_of(request: Context) -> dict[str, Any] | None:
     replay = header.get("replay") if isinstance(header, Mapping) else None
     known = isinstance(replay, dict) and isinstance(replay.get("token"), str) and isinstance(replay.get("copy"), str)
     return replay if known else None
+
+
+def ends_more_than_the_task(exc: BaseException) -> bool:
+    """Whether it ends the process, the generator or the greenlet it is raised in, and has to go on.
+
+    `SystemExit` in a thread ends no process: there it is a failure like any other, and Celery would lose it.
+    """
+    if isinstance(exc, SystemExit):
+        return threading.current_thread() is threading.main_thread()
+    return isinstance(exc, (KeyboardInterrupt, GeneratorExit)) or type(exc).__name__ == "GreenletExit"
 
 
 @contextmanager

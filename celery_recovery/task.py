@@ -20,7 +20,7 @@ from celery.utils.time import maybe_make_aware
 from celery_recovery.call import merged_call
 from celery_recovery.decision import Asked
 from celery_recovery.policy import RetryPolicy
-from celery_recovery.recovery import Recovery
+from celery_recovery.recovery import Recovery, ends_more_than_the_task
 from celery_recovery.task_options import UNSAID, said
 
 __all__ = ("RecoverableTask",)
@@ -64,8 +64,9 @@ class RecoverableTask(Task):  # type: ignore[misc]  # celery is untyped
         """Put recovery around what a subclass overrides: its `__call__` may never call ours, and `before_start`."""
         super().__init_subclass__(**options)
         for name, around in (("__call__", _around_call), ("before_start", _around_before_start)):
-            if name in vars(cls):
-                setattr(cls, name, around(vars(cls)[name]))
+            owner = next(base for base in cls.__mro__ if name in vars(base))
+            if owner is cls or (owner is not Task and not issubclass(owner, RecoverableTask)):  # a mixin's counts too
+                setattr(cls, name, around(vars(owner)[name]))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run under recovery when a worker (or `apply`) calls; a direct call from user code stays a plain call."""
@@ -142,12 +143,17 @@ def _around_before_start(own: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(own)
     def before_start(self: RecoverableTask, task_id: str, args: Any, kwargs: Any) -> Any:
         request = self.request
+        if "recovery_running" in request.__dict__:  # called from the one of a subclass
+            return own(self, task_id, args, kwargs)
         request.recovery_running = time.monotonic()
         try:
             return own(self, task_id, args, kwargs)
-        except (Ignore, Reject, Retry):
+        except (Ignore, Reject, Retry) as exc:
+            Recovery.of(self.app).stepped_aside(request, exc)
             raise
-        except Exception as exc:
+        except BaseException as exc:
+            if ends_more_than_the_task(exc):
+                raise
             outcome = Recovery.of(self.app).failed(self, request, exc)
             if outcome is exc:
                 raise

@@ -18,7 +18,7 @@ from celery.canvas import Signature
 from kombu import Connection, Exchange, Producer, Queue, pools
 from kombu.exceptions import EncodeError, LimitExceeded, OperationalError
 
-from celery_recovery.exceptions import PublishFailed, UnserialisableLetter
+from celery_recovery.exceptions import PublishFailed, Unroutable, UnserialisableLetter
 
 __all__ = ("Publisher", "dead_letter_queue")
 
@@ -169,7 +169,7 @@ class Publisher:
             except _transport_errors(self.app) as exc:
                 failure: Exception = exc
             if tries and getattr(failure, "code", None) == _NO_ROUTE:  # declaring its queue again was no help
-                raise PublishFailed(f"no queue takes the message: {failure}")
+                raise Unroutable(f"no queue takes the message: {failure}") from failure
             pause = _PAUSES[min(tries, len(_PAUSES) - 1)]
             tries += 1
             if time.monotonic() + pause > deadline:
@@ -186,9 +186,9 @@ def _transport_errors(app: Celery) -> tuple[type[Exception], ...]:
 
 
 def _check_route(producer: Producer, exchange: str, routing_key: str) -> None:
-    """Refuse what would vanish on the way. Raises `PublishFailed`, without a cause: the broker is not at fault."""
+    """Refuse what would vanish on the way. Raises `Unroutable`."""
     if not _is_routed(producer, exchange, routing_key):
-        raise PublishFailed(f"no queue is bound to the exchange {exchange!r} for the routing key {routing_key!r}")
+        raise Unroutable(f"no queue is bound to the exchange {exchange!r} for the routing key {routing_key!r}")
 
 
 def _is_routed(producer: Producer, exchange: str, routing_key: str) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 from celery import Celery
 from celery.app.task import Context
+from celery.backends.base import Backend
 
 from celery_recovery.dead_letters.letter import Letter
 from celery_recovery.exceptions import DiscardedLetter
@@ -58,7 +59,7 @@ class ChordWatch:
 
     def _waits(self, chord: str) -> bool:
         """False when Celery's Redis backend has forgotten the chord; other backends cannot be asked."""
-        if not hasattr(self._backend, "set_chord_size") or not hasattr(self._backend, "get_key_for_group"):
+        if type(self._backend).set_chord_size is Backend.set_chord_size:
             return True
         if chord not in self._known:
             self._known[chord] = self._backend.get(self._backend.get_key_for_group(chord, ".s")) is not None

@@ -23,12 +23,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from celery_recovery.dead_letters.received import FOREIGN, HEADER, VERSION, Origin, clean_headers, read_message, text
+from celery_recovery.dead_letters.origin import Origin
+from celery_recovery.dead_letters.received import FOREIGN, HEADER, VERSION, read_message, text
 from celery_recovery.dead_letters.state import FINISHED, LetterState
 from celery_recovery.errors.model import ErrorInfo
 from celery_recovery.redact import Redactor
 
-__all__ = ("Letter", "Outgoing", "clean_headers")
+__all__ = ("Letter", "Outgoing")
 
 #: Bodies longer than this are not decoded to be shown or searched (bytes).
 _DECODE_LIMIT = 1_000_000

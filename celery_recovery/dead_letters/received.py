@@ -13,12 +13,13 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
+from celery_recovery.dead_letters.origin import Origin
 from celery_recovery.dead_letters.state import LetterState
 from celery_recovery.errors.model import ErrorInfo, ErrorSeverity, ErrorType
 
-__all__ = ("FOREIGN", "HEADER", "VERSION", "Origin", "clean_headers", "read_message", "text")
+__all__ = ("FOREIGN", "HEADER", "VERSION", "clean_headers", "read_message", "text")
 
 #: The header that is ours.
 HEADER = "recovery"
@@ -36,16 +37,6 @@ _DELIVERY_HEADERS = re.compile(
 )
 #: Attempts that are read: as many as `recovery_history_length` may be.
 _MOST_ATTEMPTS = 100
-
-
-class Origin(NamedTuple):
-    """Where the task came from, and so where a replay sends it."""
-
-    #: Name of the Celery queue; None when it was not known.
-    queue: str | None = None
-    exchange: str = ""
-    routing_key: str = ""
-    priority: int | None = None
 
 
 def read_message(

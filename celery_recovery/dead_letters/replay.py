@@ -28,7 +28,7 @@ from celery_recovery.dead_letters.pace import Pace
 from celery_recovery.dead_letters.scope import REPLAY
 from celery_recovery.dead_letters.state import LetterState
 from celery_recovery.dead_letters.store import LEASE, Claim, DeadLetterStore
-from celery_recovery.exceptions import PublishFailed, StoreUnavailable
+from celery_recovery.exceptions import PublishFailed, StoreUnavailable, Unroutable
 
 __all__ = ("MAX_REPLAYS", "Progress", "Publishes", "Replay", "ReplayResult", "Terms")
 
@@ -271,7 +271,7 @@ class Replay:
             self.publisher.publish(**message._asdict())
         except Exception as exc:  # whatever it is about this letter, the others are not to blame
             self._failed[letter.id] = f"{type(exc).__name__}: {exc}"
-            if isinstance(exc, PublishFailed) and exc.__cause__ is not None:  # the broker's fault, not the letter's
+            if isinstance(exc, PublishFailed) and not isinstance(exc, Unroutable):  # the broker is at fault
                 raise
             self.store.unclaim([letter.id], self.operation)
         else:

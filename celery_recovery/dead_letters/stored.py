@@ -13,7 +13,7 @@ from kombu.utils.json import dumps as dump_tagged
 from kombu.utils.json import loads as load_tagged
 
 from celery_recovery.dead_letters.letter import Letter
-from celery_recovery.dead_letters.received import Origin
+from celery_recovery.dead_letters.origin import Origin
 from celery_recovery.dead_letters.state import LetterState
 from celery_recovery.errors.model import ErrorInfo
 

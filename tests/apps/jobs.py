@@ -231,6 +231,52 @@ def prepared(token: str) -> str:
     return token
 
 
+class PlainContext(Task):
+    """A base class of the user's that knows nothing of us."""
+
+    abstract = True
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.run(*args, **kwargs)
+
+
+class Mixed(PlainContext, RecoverableTask):
+    """Theirs in front of ours."""
+
+    abstract = True
+
+
+@app.task(base=Mixed)
+def mixed(token: str, failures: int) -> str:
+    if ledger().note(token) <= failures:
+        raise fault("network")
+    return token
+
+
+class PreparedTwice(Prepared):
+    """Calls on to the hook of its base class, then fails itself, once."""
+
+    abstract = True
+
+    def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
+        super().before_start(task_id, args, kwargs)
+        if ledger().note(args[0], "outer") == 3:
+            raise fault("network")
+
+
+@app.task(base=PreparedTwice)
+def prepared_twice(token: str) -> str:
+    ledger().note(token)
+    return token
+
+
+@app.task(base=RecoverableTask)
+def leaving(token: str) -> None:
+    """In a thread this ends no process."""
+    ledger().note(token)
+    raise SystemExit(3)
+
+
 @app.task(base=RecoverableTask)
 def cancelled(token: str) -> None:
     """What a cancelled coroutine leaves behind is no Exception."""

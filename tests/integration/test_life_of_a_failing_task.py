@@ -177,6 +177,30 @@ def test_a_base_class_with_its_own_call_is_recovered_too(jobs: Jobs) -> None:
     assert jobs.ledger.lines("b") == ["run"] * 3
 
 
+def test_a_mixin_with_its_own_call_is_recovered_too(jobs: Jobs) -> None:
+    """`class T(TheirTask, RecoverableTask)`: theirs is called first, and never calls ours."""
+    jobs.worker()
+    assert jobs.send("mixed", "a", 1).get(timeout=20) == "a"
+    sent = jobs.send("mixed", "b", 9)
+    jobs.letter(sent.id, reason="exhausted")
+    assert jobs.ledger.lines("b") == ["run"] * 3
+
+
+def test_hooks_that_call_each_other_are_one_attempt(jobs: Jobs) -> None:
+    """`super().before_start()`: one recovery around both."""
+    jobs.worker()
+    assert jobs.send("prepared_twice", "t").get(timeout=20) == "t"
+    assert jobs.ledger.lines("t") == ["before", "before", "outer", "before", "outer", "run"]
+
+
+def test_leaving_in_a_thread_is_a_failure(jobs: Jobs) -> None:
+    """`sys.exit()` ends no process there, and must not leave the result open for ever."""
+    jobs.worker(pool="threads")
+    sent = jobs.send("leaving", "t")
+    assert jobs.letter(sent.id).error.exception.endswith("SystemExit")
+    assert eventually(lambda: jobs.result(sent.id).state == "FAILURE")
+
+
 def test_an_attempt_that_fails_before_its_body_has_failed(jobs: Jobs) -> None:
     """`before_start` belongs to the attempt."""
     jobs.worker()

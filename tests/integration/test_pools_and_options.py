@@ -201,6 +201,7 @@ def test_native_delayed_delivery(worker: Callable[..., Any], rabbit_url: str, ot
     }
     jobs = Jobs(worker, rabbit_url, other_redis_url, conf=conf)
     jobs.worker()
+    assert jobs.send("flaky", "soon", 2).get(timeout=30) == "soon", "a delay below a second is rounded up, not refused"
     sent = jobs.sig("by_hand", "t", 1, 2).apply_async()
     letter = jobs.letter(sent.id, reason="exhausted")
     assert letter.origin.queue == "q"

@@ -18,7 +18,7 @@ from celery_recovery.dead_letters.queue import DeadLetterQueue
 from celery_recovery.dead_letters.replay import NOT_REPLAYABLE, Progress
 from celery_recovery.dead_letters.state import LetterState
 from celery_recovery.dead_letters.store import DeadLetterStore
-from celery_recovery.exceptions import ConfigurationError, LetterNotFound, PublishFailed
+from celery_recovery.exceptions import ConfigurationError, LetterNotFound, PublishFailed, Unroutable
 from celery_recovery.recovery import Recovery
 from celery_recovery.redis import connect
 from tests.letters import DIED_AT, body, headers, letter, redied
@@ -211,9 +211,9 @@ class TestReplay:
     def test_one_bad_letter(self, queue):
         """A letter that alone cannot be published is reported, and the others go on."""
         ids = fill(queue, 5)
-        queue.publisher = _Refusing(queue.publisher, {ids[2]: PublishFailed("no such exchange")})
+        queue.publisher = _Refusing(queue.publisher, {ids[2]: Unroutable("no such exchange")})
         result = queue.replay(Filter())
-        assert (result.published, result.failed) == (4, {ids[2]: "PublishFailed: no such exchange"})
+        assert (result.published, result.failed) == (4, {ids[2]: "Unroutable: no such exchange"})
         assert result.stopped == ""
         assert queue.failed.count() == 1
 

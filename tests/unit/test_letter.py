@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from celery_recovery.config import Settings
 from celery_recovery.dead_letters.filter import Filter
 from celery_recovery.dead_letters.letter import Letter
-from celery_recovery.dead_letters.received import FOREIGN, Origin
+from celery_recovery.dead_letters.origin import Origin
+from celery_recovery.dead_letters.received import FOREIGN
 from celery_recovery.dead_letters.state import FINISHED, OPEN, TRANSITIONS, LetterState
 from celery_recovery.dead_letters.stored import letter_fields, message_fields, read_letter
 from celery_recovery.errors.model import ErrorInfo, ErrorType

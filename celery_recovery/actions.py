@@ -24,7 +24,7 @@ from kombu.utils.encoding import safe_repr
 
 from celery_recovery.call import Call
 from celery_recovery.dead_letters.chords import renew
-from celery_recovery.dead_letters.exchange import Publisher
+from celery_recovery.dead_letters.exchange import NOT_ENCODABLE, Publisher
 from celery_recovery.dead_letters.letter import Letter
 from celery_recovery.dead_letters.origin import Origin
 from celery_recovery.dead_letters.received import HEADER, VERSION, clean_headers
@@ -197,18 +197,27 @@ class Actions:
     def _store_letter(self, failure: Failure, letter: Any) -> bool:
         if self.store is None:
             return False
-        headers, properties, body = letter
+        (content_type, encoding, raw), (headers, properties, _) = self._dumped(failure, letter)
         try:
-            content_type, encoding, raw = registry.dumps(body, serializer=self._serializers(failure.task)[0])
             self.store.add(
                 Letter.from_message(
                     raw, headers=headers, properties=properties, content_type=content_type, content_encoding=encoding
                 )
             )
-        except (StoreUnavailable, *_UNWRITABLE) as exc:
+        except StoreUnavailable as exc:
             _complain("letter_not_stored", failure, exc)
             return False
         return True
+
+    def _dumped(self, failure: Failure, letter: Any) -> tuple[tuple[str, str, bytes], Any]:
+        """The body by the first serialiser that can write it, with its letter; by none: made readable, as JSON."""
+        for serializer in self._serializers(failure.task):
+            try:
+                return registry.dumps(letter[2], serializer=serializer), letter
+            except NOT_ENCODABLE:
+                continue
+        readable = _readable(letter)
+        return registry.dumps(readable[2], serializer="json"), readable
 
     def _give_back(self, failure: Failure) -> BaseException | None:
         """`Reject` with requeue where the message is still unacknowledged; None where it is not ours any more."""
@@ -233,9 +242,6 @@ class Actions:
         names = registry.type_to_name
         accepted = (names.get(accept, accept) for accept in self.app.conf.accept_content or ())
         return tuple(dict.fromkeys((own, *accepted)))
-
-
-_UNWRITABLE = (TypeError, ValueError, AttributeError, UnserialisableLetter)
 
 
 def _readable(letter: Any) -> tuple[dict[str, Any], dict[str, Any], Any]:

@@ -20,14 +20,14 @@ from kombu.exceptions import EncodeError, LimitExceeded, OperationalError
 
 from celery_recovery.exceptions import PublishFailed, Unroutable, UnserialisableLetter
 
-__all__ = ("Publisher", "dead_letter_queue")
+__all__ = ("NOT_ENCODABLE", "Publisher", "dead_letter_queue")
 
 #: Seconds between our tries: short at first (a failover), never long (the worker's slot is waiting).
 _PAUSES = (0.2, 0.5, 1.0, 2.0)
 #: AMQP's reply code for a message that no queue takes.
 _NO_ROUTE = 312
 #: What a serialiser raises for a value it does not know.
-_NOT_ENCODABLE = (EncodeError, TypeError, ValueError, AttributeError, RecursionError)
+NOT_ENCODABLE = (EncodeError, TypeError, ValueError, AttributeError, RecursionError)
 
 
 def dead_letter_queue(exchange: str, queue: str, queue_type: str = "classic") -> Queue:
@@ -68,7 +68,7 @@ class Publisher:
     ) -> None:
         """Publish a raw body as it is, to `queue` by name, or to `exchange` with `routing_key`.
 
-        Raises `PublishFailed` when the broker did not confirm it in time; without a cause when no queue takes it.
+        Raises `PublishFailed` when the broker did not confirm it in time, `Unroutable` when no queue takes it.
         """
         place: dict[str, Any] = {"exchange": exchange, "routing_key": routing_key}
         if queue:  # through the default exchange: to this queue and no other
@@ -150,7 +150,7 @@ class Publisher:
         for serializer in serializers:
             try:
                 return self._patiently(partial(send, serializer=serializer))
-            except _NOT_ENCODABLE as exc:
+            except NOT_ENCODABLE as exc:
                 refused = exc
         raise UnserialisableLetter(
             f"none of the serialisers {', '.join(serializers)} can write it: {refused}"

@@ -290,11 +290,18 @@ def noted_error(request: Any, exc: Any, traceback: Any, token: str = "") -> None
     ledger().note(token, f"errback {type(exc).__name__}")
 
 
+class Seconds:
+    """A duration that pickle can write and JSON cannot."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+
 @app.task(base=RecoverableTask)
-def flaky_slowly(token: str, seconds: float) -> None:
+def flaky_slowly(token: str, seconds: float | Seconds) -> None:
     """Fails once, after a while."""
     if ledger().note(token) == 1:
-        time.sleep(seconds)
+        time.sleep(seconds.seconds if isinstance(seconds, Seconds) else seconds)
         raise fault("network")
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from celery_recovery import Filter, LetterState, Recovery
+from tests.apps.jobs import Seconds
 from tests.integration.jobs_client import Jobs, eventually
 from tests.services import RabbitServer, RedisServer, Service, Worker
 
@@ -168,6 +169,20 @@ def test_broker_away_for_too_long(worker: Callable[..., Worker], own_broker: Ser
     own_broker.start()
     jobs.dead_letters.replay(Filter(ids=(sent.id,)))
     jobs.letter(sent.id, state=LetterState.RECOVERED)
+
+
+@pytest.mark.slow
+def test_broker_away_with_arguments_that_json_cannot_write(
+    worker: Callable[..., Worker], own_redis: RedisServer, redis_url: str
+) -> None:
+    """The way past the broker knows every serialiser that the app accepts, as the way through it does."""
+    jobs = Jobs(worker, own_redis.url(), redis_url, conf={"recovery_publish_timeout": 1})
+    jobs.worker()
+    sent = jobs.sig("flaky_slowly", "t", Seconds(1)).apply_async(serializer="pickle")
+    eventually(lambda: jobs.ledger.lines("t"))
+    own_redis.kill()
+    letter = eventually(lambda: jobs.dead_letters.store.get(sent.id), 30)
+    assert "pickle" in letter.content_type or "python-serialize" in letter.content_type
 
 
 @pytest.mark.slow

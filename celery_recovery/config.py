@@ -23,7 +23,8 @@ PREFIX = "recovery_"
 
 #: From a value and the setting's full name to the value to keep; raises ConfigurationError.
 Check = Callable[[Any, str], Any]
-_WEEK = 7 * 86400.0
+_DAY = 86400.0
+_WEEK = 7 * _DAY
 
 
 def _name(value: Any, option: str) -> str:
@@ -67,6 +68,20 @@ def _positive(value: Any, option: str) -> float:
 
 def _positive_or_none(value: Any, option: str) -> float | None:
     return None if value is None else _positive(value, option)
+
+
+def _lease(value: Any, option: str) -> float | None:
+    """A worker tells of itself every third of a lease; below 3 s a busy machine would look like a dead one."""
+    seconds = _positive_or_none(value, option)
+    if seconds is None or seconds >= 3:
+        return seconds
+    raise ConfigurationError.of(option, expected="at least 3 seconds, or None", got=value)
+
+
+def _positive_count(value: Any, option: str) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
+        return value
+    raise ConfigurationError.of(option, expected="a whole number >= 1", got=value)
 
 
 def _history_length(value: Any, option: str) -> int:
@@ -173,6 +188,48 @@ class Settings:
     classifier: type | str | None = field(
         default=None,
         metadata=_about(_classifier, "A subclass of `ErrorClassifier`, or its dotted path. None: the built-in one."),
+    )
+    acks_late: bool = field(
+        default=True,
+        metadata=_about(
+            _flag,
+            "Whether recoverable tasks are acknowledged when they have ended, not when they start: without it a task "
+            "is lost with its worker. A task's own `acks_late` counts more.",
+        ),
+    )
+    max_crashes: int = field(
+        default=3,
+        metadata=_about(
+            _positive_count,
+            "Crashes of its worker after which a redelivered task is dead-lettered as poison.",
+        ),
+    )
+    attempt_ttl: float = field(
+        default=_DAY,
+        metadata=_about(
+            _positive,
+            "Seconds that is remembered what became of a failed or redelivered attempt, to recognise its twins.",
+        ),
+    )
+    park_after: float | None = field(
+        default=30.0,
+        metadata=_about(
+            _positive_or_none,
+            "Seconds of delay beyond which a waiting task is parked in Redis, and not held by a worker. None: never.",
+        ),
+    )
+    lease: float | None = field(
+        default=15.0,
+        metadata=_about(
+            _lease,
+            "Redis broker: seconds of silence after which a worker's unacknowledged messages go back to their queues; "
+            "four times as long where tasks share the worker's process (threads, solo, gevent, eventlet). From 3. "
+            "None: as in Celery, after `visibility_timeout`.",
+        ),
+    )
+    result_timeout: float = field(
+        default=30.0,
+        metadata=_about(_positive, "Seconds to go on trying to store a result while the result backend is away."),
     )
     publish_timeout: float = field(
         default=30.0,

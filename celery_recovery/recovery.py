@@ -61,6 +61,13 @@ __all__ = ("Recovery", "ends_more_than_the_task")
 logger = logging.getLogger("celery_recovery")
 
 _ATTRIBUTE = "_celery_recovery"
+#: What every worker of a wired app does beside running tasks, by Celery's blueprint.
+_STEPS = {
+    "worker": (
+        "bootsteps:IntakeStep", "presence:PresenceStep", "release:ReleaseStep", "settling:SettlingStep",
+    ),
+    "consumer": ("lease:LeaseStep", "door:DoorStep"),
+}  # fmt: skip
 _LEVELS = {
     Action.RETRY: logging.WARNING,
     Action.SNOOZE: logging.INFO,
@@ -331,7 +338,8 @@ class Recovery(Parts):
         if self._wired:
             return False
         self._wired = True
-        self.app.steps["worker"].add("celery_recovery.worker.bootsteps:IntakeStep")
+        for blueprint, steps in _STEPS.items():
+            self.app.steps[blueprint].update(f"celery_recovery.worker.{step}" for step in steps)
         self._watch.connect()
         signals.worker_process_shutdown.connect(self._flush)
         signals.worker_shutdown.connect(self._flush)

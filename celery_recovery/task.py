@@ -40,6 +40,8 @@ class RecoverableTask(Task):  # type: ignore[misc]  # celery is untyped
     """
 
     abstract = True
+    Request = "celery_recovery.worker.request:RecoverableRequest"
+    Strategy = "celery_recovery.worker.strategy:recoverable"
 
     #: One policy for every failure of this task: a `RetryPolicy`, a mapping of its fields, or a number of attempts.
     policy: ClassVar[RetryPolicy | Mapping[str, Any] | int | None] = None

@@ -17,6 +17,11 @@
                                      the last letter
     <root>:operations          zset  id of a replay, scored by its start; the oldest beyond 1,000 go
     <root>:operation:<id>      hash  who, when, filter and counts of one replay. Expires 30 days after its last change
+    <root>:attempt:<life>      hash  who runs which step of a life, crashes, what follows (`custody.py`). Expires after
+                                     `attempt_ttl`
+    <root>:worker:<boot>       str   identity of a worker that lives, as JSON. Expires 15 s after its last beat
+    <root>:running:<boot>      set   lives that this worker runs and that came back, or were retried. Expires likewise
+    <root>:suspect:<boot>      str   of the lives that have crashed a worker, the one it runs now. Expires in a day
     <prefix>:{rates}:<bucket>  hash  counts of one minute (`monitoring/stats.py`). Expires after the retention
 
 The scripts get `<root>:` as their only key and the rest of the spelling from `Keys.lua`.
@@ -40,6 +45,10 @@ local function letter_key(id) return ROOT .. 'letter:' .. id end
 local function message_key(id) return ROOT .. 'message:' .. id end
 local function index_key(dimension, value) return ROOT .. dimension .. ':' .. value end
 local function kept_key(dimension) return ROOT .. 'kept:' .. dimension end
+local function attempt_key(life) return ROOT .. 'attempt:' .. life end
+local function worker_key(boot) return ROOT .. 'worker:' .. boot end
+local function running_key(boot) return ROOT .. 'running:' .. boot end
+local function suspect_key(boot) return ROOT .. 'suspect:' .. boot end
 local function open_key(dimension) return ROOT .. 'open:' .. dimension end
 """
 
@@ -75,6 +84,18 @@ class Keys:
     def open(self, dimension: str) -> str:
         """The same, of letters that are not finished."""
         return f"{self.root}open:{dimension}"
+
+    def attempt(self, life: str) -> str:
+        """What is known of one life of a task."""
+        return f"{self.root}attempt:{life}"
+
+    def worker(self, boot: str) -> str:
+        """A worker that lives."""
+        return f"{self.root}worker:{boot}"
+
+    def running(self, boot: str) -> str:
+        """What it runs that came back, or was retried."""
+        return f"{self.root}running:{boot}"
 
     def operation(self, operation_id: str) -> str:
         """One replay, on the record."""

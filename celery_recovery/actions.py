@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -33,6 +34,7 @@ from celery_recovery.decision import Decision
 from celery_recovery.errors.model import ErrorInfo
 from celery_recovery.exceptions import PublishFailed, StoreUnavailable, Unroutable, UnserialisableLetter
 from celery_recovery.history import History
+from celery_recovery.passage import Passage
 
 __all__ = ("QUARANTINED", "Actions", "Failure", "chords_of")
 
@@ -61,6 +63,9 @@ class Failure:
     replay: dict[str, Any] | None
     #: Seconds the attempt ran.
     runtime: float
+    #: Where its message stands in the life of the task, and where the next one will.
+    passage: Passage
+    onward: Passage | None = None
 
 
 class Actions:
@@ -119,6 +124,28 @@ class Actions:
             return failure.exc
         return self._held(failure, decision) if hold else failure.exc
 
+    def put_off(self, task: Task, request: Context, passage: Passage, seconds: float, why: str) -> BaseException:
+        """Publish the same message, due in `seconds`: it can neither run now nor be dropped. No attempt, no failure.
+
+        `Ignore` is the answer; `Reject` with requeue where that cannot be published.
+        """
+        header = request.__dict__.get("recovery")
+        header = {**(header if isinstance(header, Mapping) else {}), **passage.to_header(), "again": True}
+        headers = {**clean_headers(request.headers or {}), HEADER: header}
+        options = {**Origin.of(self.app, request).route(), "countdown": self._countdown(seconds), "headers": headers}
+        signature = task.signature_from_request(request, retries=request.retries or 0, **options)
+        signature.options.pop("redelivered", None)
+        context = {"action": "put_off", "task": task.name, "task_id": request.id, "reason": why, "delay": seconds}
+        try:
+            self.publisher.publish_signature(signature, self._serializers(task))
+        except (PublishFailed, UnserialisableLetter) as exc:
+            logger.error("task %s[%s] is given back (%s): %s", task.name, request.id, why, exc, extra=context)
+            given_back: BaseException = Reject(why, requeue=True)
+            return given_back
+        logger.info("task %s[%s] put off for %g s: %s", task.name, request.id, seconds, why, extra=context)
+        dropped: BaseException = Ignore(f"put off: {why}")
+        return dropped
+
     def _next_attempt(self, failure: Failure, decision: Decision) -> Any:
         request, options = failure.request, dict(failure.options)
         if not options.keys() & {"queue", "exchange", "routing_key"}:
@@ -149,6 +176,8 @@ class Actions:
 
     def _header(self, failure: Failure, history: History) -> dict[str, Any]:
         header = {**history.to_header(), "version": VERSION, "origin": failure.origin._asdict()}
+        if failure.onward is not None:
+            header.update(failure.onward.to_header())
         return header if failure.replay is None else {**header, "replay": failure.replay}
 
     def _letter(self, failure: Failure, decision: Decision, hold: bool) -> tuple[dict[str, Any], dict[str, Any], Any]:

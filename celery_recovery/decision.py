@@ -4,6 +4,7 @@
 
 The rules, in order; the first that applies decides:
 
+    0  poison                  its worker died too often while it ran: the end, at once
     1  the task said so        Quarantine, Discard and Snooze are obeyed; `self.retry()` and RetryIn overrule rule 3
     2  expected                an exception in the task's `throws` is no failure: FAIL, as Celery would
     3  not retryable           the end, at once, unless the user's policy insists on retries (`Situation.explicit`)
@@ -74,6 +75,7 @@ class Reason(str, enum.Enum):
     EXHAUSTED = "exhausted"  # ended: no attempt is left
     DEADLINE = "deadline"  # ended: the retry would start after the policy's deadline
     NOT_PUBLISHED = "not_published"  # ended: the next attempt could not be sent
+    POISON = "poison"  # ended: its worker died too often while it ran
     EXPIRES = "expires"  # ended: the retry would start after the message has expired
 
     def __str__(self) -> str:
@@ -156,6 +158,8 @@ class Situation:
     asked: Asked | None = None
     #: The exception is in the task's `throws`.
     expected: bool = False
+    #: Its worker died too often while it ran.
+    poison: bool = False
 
     @property
     def max_attempts(self) -> int | None:
@@ -242,6 +246,8 @@ class Decision:
 def decide(situation: Situation, random: RandomSource) -> Decision:
     """Apply the rules in the module's docstring. Never raises, whatever the values; `random` is the only dice."""
     asked = situation.asked
+    if situation.poison:
+        return Decision.ending(situation, Reason.POISON, "another run would cost another worker")
     if asked is None:
         return _about_failure(situation, random)
     if asked.ask is Ask.DISCARD:

@@ -11,6 +11,7 @@ from kombu import Queue
 from celery_recovery import errors
 from celery_recovery.actions import Actions
 from celery_recovery.config import PREFIX, Settings
+from celery_recovery.custody import Custody
 from celery_recovery.dead_letters.exchange import Publisher, dead_letter_queue
 from celery_recovery.dead_letters.intake import drain
 from celery_recovery.dead_letters.queue import DeadLetterQueue
@@ -77,6 +78,14 @@ class Parts:
         return DeadLetterStore(self.redis, self.keys, max_age=self.settings.letter_max_age)
 
     @cached_property
+    def custody(self) -> Custody | None:
+        """Who has a task that came back, was retried, or crashed its worker; None without Redis: nobody knows."""
+        if self.redis is None:
+            return None
+        settings = self.settings
+        return Custody(self.redis, self.keys, ttl=settings.attempt_ttl, max_crashes=settings.max_crashes)
+
+    @cached_property
     def stats(self) -> SuccessRateMonitor:
         """Counts attempts, recoveries and exhaustions."""
         settings = self.settings
@@ -100,6 +109,11 @@ class Parts:
     def actions(self) -> Actions:
         """Carries decisions out."""
         return Actions(self.app, self.publisher, self.dead_letter_queue, self.store)
+
+    @property
+    def acks_late(self) -> bool:
+        """`recovery_acks_late`, which is needed when a task is bound: too early to read, and keep, all settings."""
+        return bool(_settings_in(self.app).get(f"{PREFIX}acks_late", True))
 
 
 def _redis_of(app: Celery) -> str | None:

@@ -22,7 +22,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ("Passage", "new_message_id", "sent_at")
+__all__ = ("Passage", "is_unique", "new_message_id", "sent_at")
 
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _MESSAGE_ID = re.compile(r"cr-([0-9a-f]{12})-[0-9a-f]{32}")
@@ -51,7 +51,7 @@ class Passage:
         for mark in (properties.get("message_id"), properties.get("delivery_tag")):
             if isinstance(mark, str) and mark:
                 return cls(life=mark)
-        return cls(life=task_id if isinstance(task_id, str) and _UUID.fullmatch(task_id) else "")
+        return cls(life=task_id if is_unique(task_id) else "")
 
     def next(self, copy: str | None = None) -> Passage:
         """The message that follows, under a new copy unless one is given; of an unknown life a new one begins."""
@@ -60,6 +60,11 @@ class Passage:
     def to_header(self) -> dict[str, Any]:
         """What the `recovery` header holds of it."""
         return {"life": self.life, "step": self.step, "copy": self.copy}
+
+
+def is_unique(task_id: Any) -> bool:
+    """Whether an id is a UUID, as Celery makes them: what a person chose may be used again."""
+    return isinstance(task_id, str) and _UUID.fullmatch(task_id) is not None
 
 
 def new_message_id() -> str:

@@ -28,22 +28,21 @@ from __future__ import annotations
 
 import logging
 import random
-import signal
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 from celery import Celery, Task, signals
 from celery.app.task import Context
 from celery.exceptions import Ignore, Reject, Retry
 from celery.utils.serialization import raise_with_context
+from kombu.utils.encoding import safe_repr
 
 from celery_recovery.actions import Failure, chords_of
+from celery_recovery.admission import admit, is_first, passage_of, replay_of
 from celery_recovery.call import Call
 from celery_recovery.dead_letters.origin import Origin
 from celery_recovery.dead_letters.state import LetterState
@@ -51,12 +50,14 @@ from celery_recovery.decision import Action, Ask, Asked, Decision, Reason, Situa
 from celery_recovery.errors.model import ErrorInfo, ErrorType
 from celery_recovery.exceptions import ConfigurationError, NotAnException, Quarantine, RecoveryControl, StoreUnavailable
 from celery_recovery.history import History
+from celery_recovery.identity import me
+from celery_recovery.interrupts import ends_more_than_the_task, undisturbed
 from celery_recovery.monitoring.watch import Watch
 from celery_recovery.parts import Parts
 from celery_recovery.policy import RecoveryPolicy
 from celery_recovery.task_options import course_within, task_policy
 
-__all__ = ("Recovery", "ends_more_than_the_task")
+__all__ = ("Recovery",)
 
 logger = logging.getLogger("celery_recovery")
 
@@ -94,10 +95,8 @@ class Recovery(Parts):
 
     def run(self, task: Task, request: Context, body: Callable[[], Any]) -> Any:
         """Run one attempt of `task` and see it through to its end; returns or raises what Celery must see."""
-        header = request.__dict__.get("recovery")
-        if header is not None:
-            self.admit(task, request)
         try:
+            self.admit(task, request)
             result = body()
         except (Ignore, Reject, Retry) as exc:
             self.stepped_aside(request, exc)
@@ -109,7 +108,7 @@ class Recovery(Parts):
             if outcome is exc:
                 raise
             raise outcome from exc
-        self.succeeded(task, request, header)
+        self.succeeded(task, request)
         return result
 
     def failed(self, task: Task, request: Context, exc: BaseException) -> BaseException:
@@ -160,24 +159,13 @@ class Recovery(Parts):
         )  # fmt: skip
 
     def admit(self, task: Task, request: Context) -> None:
-        """Let the first copy of a replayed letter run and drop every other; raises `Ignore` for those."""
-        replay = _replay_of(request)
-        if replay is None or self.store is None:
+        """Ask, of a message that is no first delivery, whether it may run: `Ignore` drops it, poison is a failure."""
+        if is_first(request) or request.is_eager or "recovery_admitted" in request.__dict__:
             return
-        redelivered = (request.delivery_info or {}).get("redelivered")
-        fresh = not (redelivered or request.retries or History.from_header(request.__dict__["recovery"]).deferrals)
-        try:
-            verdict = self.store.started(
-                request.id, replay["token"], replay["copy"], request.hostname or "", fresh=fresh
-            )
-        except StoreUnavailable as exc:  # running it twice is better than not at all
-            context = {"action": "unchecked", "task": task.name, "task_id": request.id}
-            logger.warning("replay of %s[%s] starts unchecked: %s", task.name, request.id, exc, extra=context)
-            return
-        if verdict != "run":
-            context = {"action": "dropped", "task": task.name, "task_id": request.id, "reason": verdict}
-            logger.info("task %s[%s] dropped: its replay is a %s", task.name, request.id, verdict, extra=context)
-            raise Ignore(f"replay {verdict}")
+        request.recovery_admitted = True
+        poison = admit(self, task, request)
+        if poison is not None:
+            raise poison
 
     def understand(
         self, task: Task, request: Context, exc: BaseException,
@@ -186,6 +174,8 @@ class Recovery(Parts):
         """Everything that deciding and acting need, as one record."""
         runtime = time.monotonic() - request.recovery_running
         info = self._classified(exc, task)
+        if crashes := request.__dict__.get("recovery_crashes"):
+            info = replace(info, context={**info.context, "crashes": list(crashes)})
         keep = self.settings.history_length
         before = History.from_header(request.__dict__.get("recovery"), retries=request.retries or 0, keep=keep)
         history = before.after(info, worker=request.hostname, runtime=runtime, keep=keep)
@@ -198,8 +188,9 @@ class Recovery(Parts):
             origin=Origin.of(self.app, request),
             call=call or Call(tuple(request.args or ()), dict(request.kwargs or {})),
             options=dict(options or {}),
-            replay=_replay_of(request),
+            replay=replay_of(request),
             runtime=runtime,
+            passage=passage_of(request),
         )
 
     def decide(self, failure: Failure, asked: Asked | None) -> Decision:
@@ -217,17 +208,25 @@ class Recovery(Parts):
             expires=unix_time(failure.request.expires),
             asked=asked,
             expected=isinstance(failure.exc, tuple(failure.task.throws or ())),
+            poison="recovery_poison" in failure.request.__dict__,
         )
         return decide(situation, self.random)
 
     def act(self, failure: Failure, decision: Decision) -> BaseException:
         """Carry it out. Eager tasks have no broker: they retry as Celery's eager mode does, and all else fails."""
-        eager = failure.request.is_eager
-        if decision.action is Action.RETRY or (decision.action is Action.SNOOZE and not eager):
+        again = decision.action in (Action.RETRY, Action.SNOOZE)
+        if failure.request.is_eager:
+            return self.actions.retry(failure, decision) if decision.action is Action.RETRY else failure.exc
+        if not again and decision.action not in (Action.DEAD_LETTER, Action.MANUAL_REVIEW):
+            return failure.exc
+        failure, taken_over = self._announced(failure, again=again)
+        if taken_over is not None:
+            return taken_over
+        if again:
             return self.actions.retry(failure, decision)
-        if decision.action in (Action.DEAD_LETTER, Action.MANUAL_REVIEW) and not eager:
-            return self.actions.dead_letter(failure, decision, hold=self._holds(failure))
-        return failure.exc
+        outcome = self.actions.dead_letter(failure, decision, hold=self._holds(failure))
+        self._ended(failure, outcome)
+        return outcome
 
     def record(self, failure: Failure, decision: Decision, outcome: BaseException) -> None:
         """Say once, in the log and in the counters, what was done. Never raises: it *has* been done."""
@@ -268,8 +267,9 @@ class Recovery(Parts):
             },
         )  # fmt: skip
 
-    def succeeded(self, task: Task, request: Context, header: Any) -> None:
+    def succeeded(self, task: Task, request: Context) -> None:
         """Count it; tell the letter, where this was a replay. Never raises: the task has succeeded."""
+        header = request.__dict__.get("recovery")
         try:
             if header is None:
                 self.stats.succeeded(task.name)
@@ -285,10 +285,23 @@ class Recovery(Parts):
 
     def stepped_aside(self, request: Context, exc: BaseException) -> None:
         """Celery's own `Ignore` and `Reject` are the task's choice, not failures; only a replayed letter must know."""
+        if "recovery_claimed" in request.__dict__ and not isinstance(exc, Retry):
+            self.settled(request, "waiting" if getattr(exc, "requeue", False) else "done")
         if isinstance(exc, Retry) or getattr(exc, "requeue", False) or "recovery_outcome" in request.__dict__:
             return
         done = LetterState.RECOVERED if isinstance(exc, Ignore) else LetterState.DISCARDED
         self._close_letter(request, type(exc).__name__.lower(), done)
+
+    def settled(self, request: Context, state: Literal["done", "left", "waiting"]) -> None:
+        """Note that this message needs nothing more: what comes again of it is a twin. Never raises."""
+        passage = passage_of(request)
+        if self.custody is None or not passage.life:
+            return
+        try:
+            self.custody.end(passage, state)
+        except StoreUnavailable as exc:
+            context = {"action": "unannounced", "task_id": request.id}
+            logger.warning("%s has ended (%s), which could not be noted: %s", request.id, state, exc, extra=context)
 
     # -- what the steps need
 
@@ -312,9 +325,48 @@ class Recovery(Parts):
         mode = failure.task.recovery_on_dead_letter or self.settings.on_dead_letter
         return mode == "hold" or (mode == "auto" and bool(chords_of(failure.request)))
 
+    def _announced(self, failure: Failure, *, again: bool) -> tuple[Failure, BaseException | None]:
+        """Say what will follow before it is published; or, where somebody else has seen to the end, how to leave."""
+        onward = failure.passage.next()
+        if failure.passage.life and self.custody is not None:
+            try:
+                here = (me().boot, failure.request.hostname or "")
+                go, ended = self.custody.leave(failure.passage, onward.copy if again else "", *here)
+            except StoreUnavailable as exc:
+                self._unannounced(failure, exc)
+            else:
+                return replace(failure, onward=onward), None if go else self._taken_over(failure, ended)
+        return replace(failure, onward=replace(onward, copy="")), None  # nobody was told of it: nobody may miss it
+
+    def _taken_over(self, failure: Failure, ended: Any) -> BaseException:
+        """The exception that the letter tells of, so that the caller sees no other; else nothing is left to say."""
+        told = ended.get("exc") if isinstance(ended, Mapping) else None
+        context = {"action": "taken_over", "task": failure.task.name, "task_id": failure.request.id}
+        logger.info("the end of %s[%s] was seen to elsewhere", failure.task.name, failure.request.id, extra=context)
+        found = failure.task.backend.exception_to_python(told) if told else None
+        return found if isinstance(found, Exception) else Ignore("its end was seen to elsewhere")
+
+    def _ended(self, failure: Failure, outcome: BaseException) -> None:
+        """The letter is safe, or the message goes back to the broker: note it, so that no copy runs for nothing."""
+        if self.custody is None or not failure.passage.life:
+            return
+        given_back = isinstance(outcome, Reject)
+        told = {"how": "letter"} if isinstance(outcome, Ignore) else {"how": "letter", "exc": _told(outcome)}
+        try:
+            self.custody.end(failure.passage, "waiting" if given_back else "done", None if given_back else told)
+        except StoreUnavailable as exc:
+            self._unannounced(failure, exc)
+
+    def _unannounced(self, failure: Failure, exc: Exception) -> None:
+        context = {"action": "unannounced", "task": failure.task.name, "task_id": failure.request.id}
+        where = (failure.task.name, failure.request.id)
+        logger.warning(
+            "%s[%s]: a copy of it, should there be one, will not be recognised: %s", *where, exc, extra=context
+        )
+
     def _close_letter(self, request: Context, how: str, state: LetterState) -> None:
         """Write the end of a replay back on its letter; without a store there is nothing to write on."""
-        replay = _replay_of(request)
+        replay = replay_of(request)
         if replay is None or self.store is None:
             return
         runtime = time.monotonic() - request.recovery_running
@@ -369,32 +421,11 @@ class Recovery(Parts):
             self.stats.flush()
 
 
-def _replay_of(request: Context) -> dict[str, Any] | None:
-    """The `replay` part of the header, if this task is a replayed letter; a header may hold anything."""
-    header = request.__dict__.get("recovery")
-    replay = header.get("replay") if isinstance(header, Mapping) else None
-    known = isinstance(replay, dict) and isinstance(replay.get("token"), str) and isinstance(replay.get("copy"), str)
-    return replay if known else None
-
-
-def ends_more_than_the_task(exc: BaseException) -> bool:
-    """Whether it ends the process, the generator or the greenlet it is raised in, and has to go on.
-
-    `SystemExit` in a thread ends no process: there it is a failure like any other, and Celery would lose it.
-    """
-    if isinstance(exc, SystemExit):
-        return threading.current_thread() is threading.main_thread()
-    return isinstance(exc, (KeyboardInterrupt, GeneratorExit)) or type(exc).__name__ == "GreenletExit"
-
-
-@contextmanager
-def undisturbed() -> Iterator[None]:
-    """Keep Celery's soft time limit (SIGUSR1) away: the body has ended, and what is left must be done in one piece."""
-    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGUSR1"):
-        yield
-        return
-    handler = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGUSR1, signal.SIG_DFL if handler is None else handler)
+def _told(exc: BaseException) -> dict[str, Any]:
+    """An exception as result backends keep it."""
+    module = type(exc).__module__
+    return {
+        "exc_type": type(exc).__qualname__,
+        "exc_message": [safe_repr(arg) for arg in exc.args],
+        "exc_module": module,
+    }

@@ -19,8 +19,10 @@ from celery.utils.time import maybe_make_aware
 
 from celery_recovery.call import merged_call
 from celery_recovery.decision import Asked
+from celery_recovery.interrupts import ends_more_than_the_task
+from celery_recovery.passage import new_message_id
 from celery_recovery.policy import RetryPolicy
-from celery_recovery.recovery import Recovery, ends_more_than_the_task
+from celery_recovery.recovery import Recovery
 from celery_recovery.task_options import UNSAID, said
 
 __all__ = ("RecoverableTask",)
@@ -49,6 +51,13 @@ class RecoverableTask(Task):  # type: ignore[misc]  # celery is untyped
     policies: ClassVar[Mapping[Any, Any] | None] = None
     #: What the caller sees when the task is dead-lettered: `"fail"`, `"hold"`, `"auto"`; None: the app's setting.
     recovery_on_dead_letter: ClassVar[str | None] = None
+
+    @classmethod
+    def bind(cls, app: Celery) -> Celery:
+        """Acknowledge late, unless the task or `recovery_acks_late` says otherwise: a message is kept until the end."""
+        if cls.acks_late is None and Recovery.of(app).acks_late:
+            cls.acks_late = True
+        return super().bind(app)
 
     @classmethod
     def on_bound(cls, app: Celery) -> None:
@@ -86,6 +95,11 @@ class RecoverableTask(Task):  # type: ignore[misc]  # celery is untyped
 
     def _is_plain(self, kwargs: Mapping[str, Any]) -> bool:  # noqa: ARG002  # for subclasses
         return self.name in _STEERING
+
+    def apply_async(self, args: Any = None, kwargs: Any = None, *positional: Any, **options: Any) -> Any:
+        """Celery's own, with a `message_id` by which the copies of this one message are known (see `passage.py`)."""
+        options.setdefault("message_id", new_message_id())
+        return super().apply_async(args, kwargs, *positional, **options)
 
     def retry(
         self,
@@ -149,6 +163,7 @@ def _around_before_start(own: Callable[..., Any]) -> Callable[..., Any]:
             return own(self, task_id, args, kwargs)
         request.recovery_running = time.monotonic()
         try:
+            Recovery.of(self.app).admit(self, request)
             return own(self, task_id, args, kwargs)
         except (Ignore, Reject, Retry) as exc:
             Recovery.of(self.app).stepped_aside(request, exc)

@@ -28,6 +28,7 @@ Exit codes, of every command:
   4    an id is not known
   5    done in part: some letters were skipped or failed
   6    the question was answered with no; nothing was done
+  7    doctor: something was found that can lose or duplicate a task
   130  interrupted
 """
 
@@ -35,7 +36,11 @@ Exit codes, of every command:
 @click.group(
     name="recovery",
     cls=LazyGroup,
-    commands_at={"status": "celery_recovery.cli.status:status", "dlq": "celery_recovery.cli.dlq:dlq"},
+    commands_at={
+        "status": "celery_recovery.cli.status:status",
+        "dlq": "celery_recovery.cli.dlq:dlq",
+        "doctor": "celery_recovery.cli.doctor:doctor",
+    },
     epilog=EXIT_CODES,
 )
 def recovery(**_preload: Any) -> None:  # Celery passes a user's preload options to every top-level command

@@ -25,6 +25,7 @@ class ExitCode(enum.IntEnum):
     UNKNOWN_ID = 4
     IN_PART = 5  # some letters were skipped or failed
     DECLINED = 6  # the question was answered with no
+    FOUND = 7  # the doctor found what --fail-on asks about
     INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 

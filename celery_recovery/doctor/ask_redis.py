@@ -24,7 +24,7 @@ def reason(exc: BaseException) -> str:
 
 
 def ask(client: Any, address: str, role: str) -> Asked:
-    """The facts of the server behind a redis-py client. Never raises: what could not be had is None, and it says why."""
+    """The facts of the server behind a client. Never raises: what could not be had is None, and why is told."""
     roles = frozenset((role,))
     try:
         info = client.info()

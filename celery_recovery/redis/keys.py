@@ -22,6 +22,17 @@
     <root>:worker:<boot>       str   identity of a worker that lives, as JSON. Expires 15 s after its last beat
     <root>:running:<boot>      set   lives that this worker runs and that came back, or were retried. Expires likewise
     <root>:suspect:<boot>      str   of the lives that have crashed a worker, the one it runs now. Expires in a day
+    <root>:parked:<key>        hash  what parked tasks are filtered by, and the claim on one; short values. `<key>` names one
+                                     publication (its `copy`). Goes when it is released or discarded
+    <root>:parked-message:<key> hash its message: body, and all else as JSON. Goes with it
+    <root>:parked-due          zset  key, scored by when it is next looked at (unix s): when it is due; while claimed, the
+                                     end of the lease; once refused by the broker, the next try. Goes with it
+    <root>:parked-refused      zset  keys of those that no queue takes, scored by when they were due. Goes with it
+    <root>:parked-count:<dimension> hash value -> parked tasks. Dimensions: `PARKED_COUNTED`. A field goes when it is 0
+    <root>owed                 zset  id of a task whose result the backend does not have yet, scored by when it is to be
+                                     tried again (unix s). At most 100,000; an entry goes with its record
+    <root>owed:<id>            hash  that result, and what storing it needs (`results/owed.py`). Goes when it is settled,
+                                     or expires with `result_expires`
     <prefix>:{rates}:<bucket>  hash  counts of one minute (`monitoring/stats.py`). Expires after the retention
 
 The scripts get `<root>:` as their only key and the rest of the spelling from `Keys.lua`.
@@ -29,18 +40,22 @@ The scripts get `<root>:` as their only key and the rest of the spelling from `K
 
 from __future__ import annotations
 
-__all__ = ("COUNTED", "INDEXED", "Keys")
+__all__ = ("COUNTED", "INDEXED", "PARKED_COUNTED", "Keys")
 
 #: What a letter is indexed by, beside its state.
 INDEXED = ("task", "error_type", "fingerprint", "queue")
 #: What letters are counted by.
 COUNTED = (*INDEXED, "reason")
+#: What parked tasks are counted by.
+PARKED_COUNTED = ("task", "queue", "reason")
 
 _LUA = """\
 local ROOT = KEYS[1]
 local INDEXED = {{{indexed}}}
 local COUNTED = {{{counted}}}
 local ALL, FINISHED, TOTALS = ROOT .. 'all', ROOT .. 'finished', ROOT .. 'totals'
+local OWED = ROOT .. 'owed'
+local function owed_key(id) return ROOT .. 'owed:' .. id end
 local function letter_key(id) return ROOT .. 'letter:' .. id end
 local function message_key(id) return ROOT .. 'message:' .. id end
 local function index_key(dimension, value) return ROOT .. dimension .. ':' .. value end
@@ -50,6 +65,11 @@ local function worker_key(boot) return ROOT .. 'worker:' .. boot end
 local function running_key(boot) return ROOT .. 'running:' .. boot end
 local function suspect_key(boot) return ROOT .. 'suspect:' .. boot end
 local function open_key(dimension) return ROOT .. 'open:' .. dimension end
+local PARKED_COUNTED = {{{parked}}}
+local PARKED_DUE, PARKED_REFUSED = ROOT .. 'parked-due', ROOT .. 'parked-refused'
+local function parked_key(key) return ROOT .. 'parked:' .. key end
+local function parked_message_key(key) return ROOT .. 'parked-message:' .. key end
+local function parked_count_key(dimension) return ROOT .. 'parked-count:' .. dimension end
 """
 
 
@@ -64,6 +84,9 @@ class Keys:
         self.finished = f"{self.root}finished"
         self.totals = f"{self.root}totals"
         self.operations = f"{self.root}operations"
+        self.owed = f"{self.root}owed"
+        self.parked_due = f"{self.root}parked-due"
+        self.parked_refused = f"{self.root}parked-refused"
 
     def letter(self, letter_id: str) -> str:
         """What is filtered by, and the state."""
@@ -97,6 +120,18 @@ class Keys:
         """What it runs that came back, or was retried."""
         return f"{self.root}running:{boot}"
 
+    def parked(self, key: str) -> str:
+        """What a parked task is filtered by, and the claim on it."""
+        return f"{self.root}parked:{key}"
+
+    def parked_message(self, key: str) -> str:
+        """The message of a parked task."""
+        return f"{self.root}parked-message:{key}"
+
+    def parked_count(self, dimension: str) -> str:
+        """Counts of parked tasks by the values of one of `PARKED_COUNTED`."""
+        return f"{self.root}parked-count:{dimension}"
+
     def operation(self, operation_id: str) -> str:
         """One replay, on the record."""
         return f"{self.root}operation:{operation_id}"
@@ -108,5 +143,5 @@ class Keys:
     @staticmethod
     def lua() -> str:
         """The same spelling for the scripts, put in front of each."""
-        quoted = (", ".join(f"'{name}'" for name in names) for names in (INDEXED, COUNTED))
-        return _LUA.format(indexed=next(quoted), counted=next(quoted))
+        quoted = (", ".join(f"'{name}'" for name in names) for names in (INDEXED, COUNTED, PARKED_COUNTED))
+        return _LUA.format(indexed=next(quoted), counted=next(quoted), parked=next(quoted))

@@ -101,7 +101,8 @@ def _admit_passage(parts: Parts, task: Task, request: Context, passage: Passage,
         _finish_for(task, request, started.ended)
         _drop(task, request, "twin")
     request.recovery_claimed = True
-    request.recovery_crashes = started.evidence
+    if started.crashes:
+        request.recovery_evidence = {"crashes": list(started.evidence)}
     if started.verdict != "poison":
         return None
     request.recovery_poison = True

@@ -6,6 +6,7 @@ the same host and pid have two names.
 
 from __future__ import annotations
 
+import json
 import os
 import uuid
 from dataclasses import asdict, dataclass
@@ -13,7 +14,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-__all__ = ("Identity", "me")
+__all__ = ("IDENTITY", "Identity", "me")
+
+#: The environment variable by which children that are not forked (macOS, Windows) learn whose they are.
+IDENTITY = "CELERY_RECOVERY_WORKER"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +37,10 @@ class Identity:
         """JSON-ready form."""
         return asdict(self)
 
+    def to_json(self) -> str:
+        """As text."""
+        return json.dumps(self.to_dict())
+
     @classmethod
     def of_this_process(cls) -> Identity:
         """Made anew at every call."""
@@ -49,6 +57,11 @@ class Identity:
 @cache
 def me() -> Identity:
     """The identity of this worker; children that are forked after the first call share it."""
+    told = os.environ.get(IDENTITY)
+    if told:
+        parent = Identity(**json.loads(told))
+        if parent.pid == os.getppid():
+            return parent
     return Identity.of_this_process()
 
 

@@ -11,7 +11,7 @@ from billiard import common
 from billiard.process import current_process
 from celery.exceptions import WorkerShutdown, WorkerTerminate
 
-__all__ = ("ends_more_than_the_task", "undisturbed")
+__all__ = ("ends_more_than_the_task", "is_pools_time_limit", "undisturbed")
 
 
 def ends_more_than_the_task(exc: BaseException) -> bool:
@@ -27,6 +27,11 @@ def ends_more_than_the_task(exc: BaseException) -> bool:
     if isinstance(exc, KeyboardInterrupt):
         return threading.current_thread() is threading.main_thread() and not _in_pool_child()
     return isinstance(exc, (WorkerShutdown, WorkerTerminate))
+
+
+def is_pools_time_limit(exc: BaseException, *limits: float | None) -> bool:
+    """Whether it is gevent's hard time limit, which its pool raises in the body and waits for outside."""
+    return type(exc).__module__ == "gevent.timeout" and getattr(exc, "seconds", None) in [n for n in limits if n]
 
 
 def _is_terminated() -> bool:

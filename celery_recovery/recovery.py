@@ -51,7 +51,7 @@ from celery_recovery.errors.model import ErrorInfo, ErrorType
 from celery_recovery.exceptions import ConfigurationError, NotAnException, Quarantine, RecoveryControl, StoreUnavailable
 from celery_recovery.history import History
 from celery_recovery.identity import me
-from celery_recovery.interrupts import ends_more_than_the_task, undisturbed
+from celery_recovery.interrupts import ends_more_than_the_task, is_pools_time_limit, undisturbed
 from celery_recovery.monitoring.watch import Watch
 from celery_recovery.parts import Parts
 from celery_recovery.policy import RecoveryPolicy
@@ -67,7 +67,7 @@ _STEPS = {
     "worker": (
         "bootsteps:IntakeStep", "presence:PresenceStep", "release:ReleaseStep", "settling:SettlingStep",
     ),
-    "consumer": ("lease:LeaseStep", "door:DoorStep"),
+    "consumer": ("lease:LeaseStep", "door:DoorStep", "presence:HoldStep"),
 }  # fmt: skip
 _LEVELS = {
     Action.RETRY: logging.WARNING,
@@ -102,7 +102,8 @@ class Recovery(Parts):
             self.stepped_aside(request, exc)
             raise
         except BaseException as exc:
-            if ends_more_than_the_task(exc):
+            hard_limits = (task.time_limit, (request.timelimit or (None,))[0])
+            if ends_more_than_the_task(exc) or is_pools_time_limit(exc, *hard_limits):
                 raise
             outcome = self.failed(task, request, exc)
             if outcome is exc:
@@ -174,8 +175,8 @@ class Recovery(Parts):
         """Everything that deciding and acting need, as one record."""
         runtime = time.monotonic() - request.recovery_running
         info = self._classified(exc, task)
-        if crashes := request.__dict__.get("recovery_crashes"):
-            info = replace(info, context={**info.context, "crashes": list(crashes)})
+        if evidence := request.__dict__.get("recovery_evidence"):
+            info = replace(info, context={**info.context, **evidence})
         keep = self.settings.history_length
         before = History.from_header(request.__dict__.get("recovery"), retries=request.retries or 0, keep=keep)
         history = before.after(info, worker=request.hostname, runtime=runtime, keep=keep)

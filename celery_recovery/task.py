@@ -20,6 +20,7 @@ from celery.utils.time import maybe_make_aware
 from celery_recovery.call import merged_call
 from celery_recovery.decision import Asked
 from celery_recovery.interrupts import ends_more_than_the_task
+from celery_recovery.leash import leash, unleash
 from celery_recovery.passage import new_message_id
 from celery_recovery.policy import RetryPolicy
 from celery_recovery.recovery import Recovery
@@ -91,7 +92,12 @@ class RecoverableTask(Task):  # type: ignore[misc]  # celery is untyped
     def _recovered(self, request: Any, body: Callable[[], Any]) -> Any:
         request.recovery_running = time.monotonic()
         request._protected = 1  # noqa: SLF001  # so that Celery gives a direct call from within the body its own request
-        return Recovery.of(self.app).run(self, request, body)
+        leashed = self.acks_late and leash()
+        try:
+            return Recovery.of(self.app).run(self, request, body)
+        finally:
+            if leashed:
+                unleash()
 
     def _is_plain(self, kwargs: Mapping[str, Any]) -> bool:  # noqa: ARG002  # for subclasses
         return self.name in _STEERING

@@ -1,19 +1,161 @@
-"""To come."""
+"""A worker says that it lives and what it runs, for those who are given its messages and ask.
+
+Every few seconds, from a thread of its own, a worker writes its presence into Redis; it expires if it stops. With it go
+the lives that it runs of which another worker may come to ask (`custody.py`): those that were retried, came back, or
+lost their connection. When the connection to the broker is lost, all that it runs is such a task, and is noted at once.
+"""
 
 from __future__ import annotations
 
+import logging
+import os
+import threading
 from typing import Any
 
-from celery import bootsteps
+from celery import bootsteps, signals
+from celery.worker import state
 
-__all__ = ("PresenceStep",)
+from celery_recovery.custody import PRESENCE, Custody
+from celery_recovery.exceptions import StoreUnavailable
+from celery_recovery.identity import IDENTITY, me
+from celery_recovery.leash import allow
+from celery_recovery.recovery import Recovery
+from celery_recovery.worker.memory import look
+from celery_recovery.worker.request import RecoverableRequest
+
+__all__ = ("HoldStep", "Presence", "PresenceStep")
+
+logger = logging.getLogger("celery_recovery")
+
+#: Seconds between two beats, and between two looks at the children's memory.
+BEAT, LOOK = PRESENCE / 3, 1.0
+
+
+class Presence:
+    """The thread that says so."""
+
+    def __init__(self, custody: Custody, pool_pids: Any) -> None:
+        self.custody = custody
+        self._pool_pids = pool_pids
+        self._away = False
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Begin, in a daemon thread that lives as long as the process: running tasks outlive the consumer."""
+        self._thread = threading.Thread(target=self.work, name="recovery-presence", daemon=True)
+        self._thread.start()
+        signals.worker_shutdown.connect(self.end)
+
+    def work(self) -> None:
+        """Beat until the process ends."""
+        sleep = threading.Event()
+        ticks = 0
+        while True:
+            if ticks % int(BEAT / LOOK) == 0:
+                self.beat()
+            look(self._pool_pids())
+            ticks += 1
+            sleep.wait(LOOK)
+
+    def beat(self) -> None:
+        """Once. Without Redis others take this worker for dead, and run what they are given: said once."""
+        try:
+            self.custody.beat(me(), running_lives())
+            self._away = False
+        except StoreUnavailable as exc:
+            if not self._away:
+                logger.warning("this worker cannot say that it lives: %s", exc, extra={"action": "presence_unknown"})
+            self._away = True
+
+    def end(self, **_: Any) -> None:
+        """The worker has ended in order."""
+        try:
+            self.custody.leave_office(me())
+        except StoreUnavailable:
+            logger.debug("the presence of this worker expires by itself")
+
+
+def ours(requests: Any) -> list[RecoverableRequest]:
+    """The recoverable ones of a set that another thread may be changing."""
+    for _ in range(5):
+        try:
+            return [request for request in tuple(requests) if isinstance(request, RecoverableRequest)]
+        except RuntimeError:  # it changed size
+            continue
+    return []
+
+
+def running_lives() -> list[str]:
+    """Lives that this worker runs and that others may ask about."""
+    asked_about = (request for request in ours(state.active_requests) if request.is_asked_about)
+    return [life for life in (request.passage.life for request in asked_about) if life]
 
 
 class PresenceStep(bootsteps.StartStopStep):  # type: ignore[misc]  # celery is untyped
-    """To come."""
+    """Starts the thread once the pool has forked; before that, settles who this worker is."""
 
     requires = ("celery.worker.components:Pool",)
 
-    def include_if(self, worker: Any) -> bool:  # noqa: ARG002
-        """Never yet."""
-        return False
+    def include_if(self, worker: Any) -> bool:
+        """Wherever there is a store; the children are tied to this process in any case."""
+        os.environ[IDENTITY] = me().to_json()
+        if worker.use_eventloop:
+            allow()
+        return Recovery.of(worker.app).custody is not None
+
+    def create(self, worker: Any) -> Presence:
+        """The thread, not yet started."""
+        custody = Recovery.of(worker.app).custody
+        assert custody is not None  # noqa: S101  # include_if
+
+        def pool_pids() -> list[int]:
+            processes = getattr(getattr(worker.pool, "_pool", None), "_pool", None) or ()
+            return [process.pid for process in list(processes) if getattr(process, "pid", None)]
+
+        return Presence(custody, pool_pids)
+
+    def stop(self, worker: Any) -> None:
+        """Nothing: it goes on until the process ends."""
+
+
+class HoldStep(bootsteps.StartStopStep):  # type: ignore[misc]  # celery is untyped
+    """When the connection to the broker is lost: notes what goes on running."""
+
+    requires = ("celery.worker.consumer.connection:Connection",)
+
+    def include_if(self, consumer: Any) -> bool:
+        """Wherever there is a store."""
+        return Recovery.of(consumer.app).custody is not None
+
+    def start(self, consumer: Any) -> None:
+        """A channel that is closed for one message's sake (`consumer_timeout`) need not end the worker."""
+        if getattr(consumer, "_recovery_started", False):
+            return
+        consumer._recovery_started = True  # noqa: SLF001
+        if not consumer.app.conf.broker_channel_error_retry:
+            consumer.call_soon(self._survive, consumer)
+
+    @staticmethod
+    def _survive(consumer: Any) -> None:
+        """Once it runs: a channel error at its start is a mistake in the configuration, and ends it as in Celery."""
+        consumer.app.conf.broker_channel_error_retry = True
+
+    def stop(self, consumer: Any) -> None:
+        """Called when the connection is lost, and at the end, when there is nothing to hold."""
+        if consumer.blueprint.state in (bootsteps.CLOSE, bootsteps.TERMINATE):
+            return
+        held = [
+            request for request in ours(state.active_requests) if request.task.acks_late and not request.acknowledged
+        ]
+        passages = [passage for passage in (request.passage for request in held) if passage.life]
+        custody = Recovery.of(consumer.app).custody
+        if not passages or custody is None:
+            return
+        try:
+            custody.hold(passages, me().boot, consumer.hostname)
+            custody.beat(me(), sorted({*running_lives(), *(passage.life for passage in passages)}))
+        except StoreUnavailable as exc:
+            logger.warning("%d tasks go on running, and may run elsewhere as well: %s", len(passages), exc,
+                           extra={"action": "not_held"})  # fmt: skip
+            return
+        logger.info("connection lost: %d tasks go on running", len(passages), extra={"action": "held"})

@@ -18,6 +18,8 @@ from celery_recovery.dead_letters.queue import DeadLetterQueue
 from celery_recovery.dead_letters.store import DeadLetterStore
 from celery_recovery.exceptions import ConfigurationError
 from celery_recovery.monitoring.stats import SuccessRateMonitor
+from celery_recovery.parking import Parking
+from celery_recovery.parking.release import PATIENCE
 from celery_recovery.redis.client import connect
 from celery_recovery.redis.keys import Keys
 
@@ -84,6 +86,16 @@ class Parts:
             return None
         settings = self.settings
         return Custody(self.redis, self.keys, ttl=settings.attempt_ttl, max_crashes=settings.max_crashes)
+
+    @cached_property
+    def parked(self) -> Parking | None:
+        """Tasks that are not due for long; None without Redis: they wait in workers. The publisher gives up within
+        the lease of a claim, which it can, because what it publishes is kept.
+        """
+        if self.redis is None:
+            return None
+        patient = min(self.settings.publish_timeout, PATIENCE)
+        return Parking(self.redis, self.keys, Publisher(self.app, patient), self.store)
 
     @cached_property
     def stats(self) -> SuccessRateMonitor:

@@ -89,8 +89,9 @@ class Parts:
 
     @cached_property
     def parked(self) -> Parking | None:
-        """Tasks that are not due for long; None without Redis: they wait in workers. The publisher gives up within
-        the lease of a claim, which it can, because what it publishes is kept.
+        """Tasks that are not due for long; None without Redis: they wait in workers.
+
+        Its publisher gives up within the lease of a claim; it may, because what it publishes is kept.
         """
         if self.redis is None:
             return None

@@ -1,7 +1,6 @@
 """`Parking`: everything that is done with parked tasks. Workers, the command line and scripts all use it.
 
-parked = Recovery.of(app).parked
-parked.release(ParkedFilter.parse({"task": "orders.*", "due_before": "+10m"}))
+As in `Recovery.of(app).parked.release(ParkedFilter.parse({"task": "orders.*", "due_before": "+10m"}))`.
 """
 
 from __future__ import annotations

@@ -79,9 +79,10 @@ class Release:
     def _one(self, token: str, parked: ParkedTask) -> None:
         """Publish and remove one. A broker that is away ends the claim; a task that it refuses only waits."""
         place = (parked.queue, parked.exchange, parked.routing_key)
+        if place in self._closed:
+            self._refuse(token, parked, Unroutable(self._closed[place]))
+            return
         try:
-            if place in self._closed:
-                raise Unroutable(self._closed[place])
             self._publish(parked)
         except Unroutable as exc:
             self._closed[place] = str(exc)
@@ -95,8 +96,9 @@ class Release:
             self._told.done += 1
 
     def _publish(self, parked: ParkedTask) -> None:
-        """To the queue by its name. It is declared only where that is needed and the app knows how: a queue that other
-        workers made may have arguments that this one does not know of.
+        """To the queue by its name. It is declared only where that is needed, and the app knows how.
+
+        A queue that other workers made may have arguments that this one does not know of.
         """
         message: Mapping[str, Any] = parked.message()
         if not parked.queue:

@@ -22,11 +22,11 @@
     <root>:worker:<boot>       str   identity of a worker that lives, as JSON. Expires 15 s after its last beat
     <root>:running:<boot>      set   lives that this worker runs and that came back, or were retried. Expires likewise
     <root>:suspect:<boot>      str   of the lives that have crashed a worker, the one it runs now. Expires in a day
-    <root>:parked:<key>        hash  what parked tasks are filtered by, and the claim on one; short values. `<key>` names one
-                                     publication (its `copy`). Goes when it is released or discarded
+    <root>:parked:<key>        hash  what parked tasks are filtered by, and the claim on one; short values. `<key>` names
+                                     one publication (its `copy`). Goes when it is released or discarded
     <root>:parked-message:<key> hash its message: body, and all else as JSON. Goes with it
-    <root>:parked-due          zset  key, scored by when it is next looked at (unix s): when it is due; while claimed, the
-                                     end of the lease; once refused by the broker, the next try. Goes with it
+    <root>:parked-due          zset  key, scored by when it is next looked at (unix s): when it is due; while claimed,
+                                     the end of the lease; once refused, the next try. Goes with it
     <root>:parked-refused      zset  keys of those that no queue takes, scored by when they were due. Goes with it
     <root>:parked-count:<dimension> hash value -> parked tasks. Dimensions: `PARKED_COUNTED`. A field goes when it is 0
     <root>owed                 zset  id of a task whose result the backend does not have yet, scored by when it is to be

@@ -1,9 +1,9 @@
 """What a worker does with a message of a recoverable task when it receives it: what is not due for long is parked.
 
-Celery holds a task with an ETA in the worker's memory, unacknowledged, with one more prefetched in its place: 100,000 of
-them are all in one worker, and each is subject to the broker's timeouts. Here the message goes to Redis as it is and is
-then acknowledged; when it is due, some worker gives it back to its queue. Its result stays as it was. The worker sends no
-`task-received` event and no signal for it: nobody has received it to run it; that comes with its release.
+Celery holds a task with an ETA in the worker's memory, unacknowledged, with one more prefetched in its place: 100,000
+of them are all in one worker, and each is subject to the broker's timeouts. Here the message goes to Redis as it is and
+is then acknowledged; when it is due, some worker gives it back to its queue. Its result stays as it was. The worker
+sends no `task-received` event and no signal for it: nobody has received it to run it; that comes with its release.
 
 Whatever is unusual about a message is Celery's business: it is held in memory as always.
 """
@@ -38,7 +38,7 @@ _KEPT = ("correlation_id", "reply_to", "priority", "message_id", "app_id", "type
 
 
 def recoverable(task: Any, app: Any, consumer: Any, **options: Any) -> Handler:
-    """Celery's own strategy, and in front of it the way to the parked tasks. Costs one look at the headers a message."""
+    """Celery's own strategy, and in front of it the way to the parked tasks. It costs one look at the headers."""
     handle: Handler = default(task, app, consumer, **options)
     recovery = Recovery.of(app)
     park_after, parking = recovery.settings.park_after, recovery.parked
@@ -124,20 +124,18 @@ class _Attendant:
         in the broker mean what they mean only where they are.
         """
         delivery = {**(message.delivery_info or {}), "priority": message.properties.get("priority")}
-        origin = Origin.of(self.app, SimpleNamespace(delivery_info=delivery))  # type: ignore[arg-type]
+        origin = Origin.of(self.app, SimpleNamespace(delivery_info=delivery))
         queue = self.app.amqp.queues.consume_from.get(origin.queue)
         if queue is None or message.properties.get("expiration"):
             return None
         fanout = queue.exchange is not None and queue.exchange.type == "fanout"
         arguments = queue.queue_arguments or {}
-        lasts = queue.durable and not (
-            queue.exclusive or queue.auto_delete or queue.expires or "x-expires" in arguments
-        )
-        return origin if lasts and not fanout else None
+        ends = queue.exclusive or queue.auto_delete or queue.expires or "x-expires" in arguments
+        return origin if queue.durable and not ends and not fanout else None
 
 
 def _next(passage: Passage, eta: Any) -> Passage:
-    """The passage of the released message. Of a known life its copy is always the same: parked twice, it is one entry."""
+    """The passage of the released message. Of a known life the copy is always the same: parked twice, it is one."""
     if not passage.life:
         return passage.next()
     mark = f"{passage.life}\0{passage.step}\0{eta}"

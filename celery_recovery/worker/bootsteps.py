@@ -5,20 +5,17 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from celery import bootsteps
-from click import ClickException
-
 from celery_recovery.dead_letters.chords import keep_alive
 from celery_recovery.dead_letters.intake import Intake
-from celery_recovery.exceptions import ConfigurationError
 from celery_recovery.recovery import Recovery
+from celery_recovery.worker.step import RecoveryStep
 
 logger = logging.getLogger("celery_recovery")
 
 __all__ = ("IntakeStep",)
 
 
-class IntakeStep(bootsteps.StartStopStep):  # type: ignore[misc]  # celery is untyped
+class IntakeStep(RecoveryStep):
     """Starts the intake once the pool has forked, so that no child inherits its thread or its connection.
 
     Settings are read here: a worker with a setting that makes no sense does not start, and says why.
@@ -29,10 +26,7 @@ class IntakeStep(bootsteps.StartStopStep):  # type: ignore[misc]  # celery is un
     def include_if(self, worker: Any) -> bool:
         """Wherever there is a store, unless `recovery_intake` is off."""
         recovery = Recovery.of(worker.app)
-        try:
-            _ = recovery.classifier  # its rules are read now, before the pool forks, for all its children
-        except ConfigurationError as exc:
-            raise ClickException(f"celery-recovery: {exc}") from exc  # a sentence, where others would be a traceback
+        _ = recovery.classifier  # its rules are read now, before the pool forks, for all its children
         if recovery.store is None:
             logger.warning(
                 "no Redis was found to keep dead letters in: they stay in the queue %s; see recovery_redis_url",

@@ -22,6 +22,7 @@ from celery_recovery.leash import allow
 from celery_recovery.recovery import Recovery
 from celery_recovery.worker.memory import look
 from celery_recovery.worker.request import RecoverableRequest
+from celery_recovery.worker.step import RecoveryStep
 
 __all__ = ("HoldStep", "Presence", "PresenceStep")
 
@@ -91,7 +92,7 @@ def running_lives() -> list[str]:
     return [life for life in (request.passage.life for request in asked_about) if life]
 
 
-class PresenceStep(bootsteps.StartStopStep):  # type: ignore[misc]  # celery is untyped
+class PresenceStep(RecoveryStep):
     """Starts the thread once the pool has forked; before that, settles who this worker is."""
 
     requires = ("celery.worker.components:Pool",)
@@ -118,7 +119,7 @@ class PresenceStep(bootsteps.StartStopStep):  # type: ignore[misc]  # celery is 
         """Nothing: it goes on until the process ends."""
 
 
-class HoldStep(bootsteps.StartStopStep):  # type: ignore[misc]  # celery is untyped
+class HoldStep(RecoveryStep):
     """When the connection to the broker is lost: notes what goes on running."""
 
     requires = ("celery.worker.consumer.connection:Connection",)

@@ -1,17 +1,305 @@
-"""To come."""
+"""Redis brokers: messages belong to the worker that took them for as long as it lives, and not a lease longer.
+
+    a worker connects ──► registers its life, then beats every third of a lease, from a thread of its own
+      takes a message ──► it moves from its queue into what this life holds, in one step     (`channel.py`)
+      acknowledges    ──► it is gone from there
+      dies            ──► others give what it held back to the queues                        (`reaper.py`)
+      shuts down      ──► does that itself, and strikes itself off the register
+      loses its connection ──► what it can no longer run or acknowledge goes back, the rest stays its own
+
+Kombu's `visibility_timeout` has no part in this: a task or a countdown may last as long as it likes. Messages under
+kombu's own keys, of workers without this package, are still swept by kombu's rule.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import json
+import logging
+import random
+import weakref
+from collections import deque
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any, NamedTuple
 
+import redis
 from celery import bootsteps
+from celery.concurrency.prefork import TaskPool
+from celery.worker import state
+from kombu.transport import redis as kombu_redis
 
-__all__ = ("LeaseStep",)
+from celery_recovery.identity import Identity, me
+from celery_recovery.recovery import Recovery
+from celery_recovery.worker.channel import leased_transport
+from celery_recovery.worker.holding import Holding, Keys
+from celery_recovery.worker.native import now, original, start_thread
+from celery_recovery.worker.reaper import Reaper
+
+__all__ = ("Lease", "LeaseStep")
+
+logger = logging.getLogger("celery_recovery")
+
+#: How many times longer the lease is where tasks share the worker's process.
+SHARED_PROCESS = 4
+#: Seconds between two looks at the register: from and to.
+LOOKS = (1.5, 2.5)
+#: Seconds between two turns of the thread.
+TURN = 0.25
+#: Seconds before the end of a lease from which on its state is asked for, not assumed.
+MARGIN = 1.0
+
+
+class Kept(NamedTuple):
+    """One delivery that is held."""
+
+    holding: Holding
+    token: bytes
+
+
+class Lease:
+    """What one worker life holds at its broker. One per consumer, at `consumer.recovery_lease`."""
+
+    def __init__(self, identity: Identity, seconds: float, hostname: str) -> None:
+        self.identity = identity
+        self.seconds = seconds
+        #: How often this worker was silent for a lease, or found its registration gone. Grows.
+        self.silences = 0
+        #: What becomes of an item of a queue that is no message: called with its bytes, the queue's name and what was
+        #: wrong. When it returns, the item is let go; when it raises, or is None, the item stays held by this worker.
+        self.on_undecodable: Callable[[bytes, str, Exception], object] | None = None
+        #: Whether the broker tells when a queue gets something; None: not known yet.
+        self.tracking: bool | None = None
+        self._life = json.dumps({**identity.to_dict(), "hostname": hostname, "lease": seconds})
+        self._holdings: dict[tuple[Any, ...], tuple[Holding, Holding]] = {}
+        self._current: tuple[Holding, Holding] | None = None
+        self._kept: dict[Any, list[Kept]] = {}
+        self._loose: dict[Any, tuple[Kept, Callable[[], Any]]] = {}
+        self._unreleased: deque[Kept] = deque()
+        self._unreturned: deque[tuple[Kept, bool]] = deque()
+        self._beaten = float("-inf")
+        self._doubtful = 0
+        self._lock = original("_thread", "allocate_lock")()
+        self._started = False
+        self._retired = False
+
+    # -- for tasks
+
+    def still_mine(self, delivery_tag: Any) -> bool:
+        """False: another worker has given this message back to its queue while this one was silent; do not start it.
+
+        No round trip, unless this worker may have been silent for a lease since it took the message. A broker that
+        does not answer, or does not know, counts as True.
+        """
+        kept = self._kept.get(delivery_tag)
+        if not kept:
+            return True
+        with suppress(redis.RedisError):
+            if now() - self._beaten >= self.seconds - MARGIN:
+                self.beat(kept[-1].holding)
+            if int(kept[-1].token) <= self._doubtful:
+                return not kept[-1].holding.was_taken(kept[-1].token)
+        return True
+
+    # -- for channels
+
+    def connected(self, channel: Any) -> Holding:
+        """Register at this channel's broker. Raises the broker's errors."""
+        pool = channel.lease_pool()
+        address = pool.connection_kwargs
+        place = tuple(address.get(part) for part in ("host", "port", "path", "db", "service_name"))
+        if place not in self._holdings:
+            keys = Keys(f"{channel.global_keyprefix}{channel.unacked_key}")
+            self._holdings[place] = (self._holding(pool, keys), self._holding(channel.lease_pool(), keys))
+        self._current = self._holdings[place]
+        holding = self._current[0]
+        self.beat(holding)
+        if not self._started:
+            self._started = True
+            start_thread(self._work)
+        return holding
+
+    def keep(self, delivery_tag: Any, holding: Holding, token: bytes) -> None:
+        """A consumer was given this message."""
+        self._kept.setdefault(delivery_tag, []).append(Kept(holding, token))
+
+    def release(self, delivery_tag: Any) -> None:
+        """It was acknowledged or rejected. A broker that is away is told later."""
+        kept = self._forget(delivery_tag)
+        if kept is None:
+            return
+        try:
+            kept.holding.release(kept.token)
+        except redis.RedisError:
+            self._unreleased.append(kept)
+
+    def give_back(self, delivery_tag: Any, *, leftmost: bool = False) -> None:
+        """It goes back to its queue; `leftmost`: behind all others there."""
+        kept = self._forget(delivery_tag)
+        if kept is None:
+            return
+        try:
+            kept.holding.give_back(tokens=[kept.token], leftmost=leftmost)
+        except redis.RedisError:
+            self._unreturned.append((kept, leftmost))
+
+    def channel_closed(self, messages: Mapping[Any, Any]) -> None:
+        """A channel with unacknowledged messages was closed, mostly because its connection was lost.
+
+        What runs goes on, and is acknowledged when it ends. What nobody can acknowledge any more, because nothing holds
+        the message, and what the consumer cancels (countdowns), goes back to its queue.
+        """
+        cancelled = {request.message.delivery_tag for request in tuple(getattr(state, "scheduled_requests", ()))}
+        for tag, message in messages.items():
+            kept = self._kept.get(tag)
+            if kept:
+                self._loose[tag] = (kept[-1], _nobody if tag in cancelled else weakref.ref(message))
+
+    def beat(self, holding: Holding) -> None:
+        """Tell that this worker lives, and notice if it had not for a lease. Raises redis-py's errors."""
+        with self._lock:
+            if self._retired:
+                return
+            started, first = now(), self._beaten == float("-inf")
+            found = holding.beat()
+            self._beaten = started
+        if found != 3 and not first and holding in (self._current or ()):
+            self._was_silent(registered=bool(found & 1))
+
+    # -- the end
+
+    def retire(self) -> None:
+        """All that is still held goes back to its queues, and this life off the register. Never raises."""
+        with self._lock:
+            self._retired = True
+        for holding, _ in self._holdings.values():
+            try:
+                moved = holding.give_back()
+                holding.leave()
+            except redis.RedisError as exc:  # then others find that this process has ended, or its heartbeat
+                logger.warning("what is held goes back later: %s", exc, extra={"action": "not_retired"})
+                continue
+            if moved:
+                logger.info("%d unacknowledged messages went back to their queues", moved, extra={"action": "retired"})
+
+    # -- the thread
+
+    def _work(self) -> None:
+        reapers: dict[int, Reaper] = {}
+        next_beat, next_look, last = now() + self.seconds / 3, 0.0, now()
+        sleep = original("time", "sleep")
+        while not self._retired:
+            sleep(TURN)
+            if self._current is None:
+                continue
+            holding = self._current[1]
+            reaper = reapers.setdefault(id(holding), Reaper(holding))
+            time_now = now()
+            try:
+                if time_now - last > self.seconds / 3:
+                    reaper.disturbed()
+                if time_now >= next_beat:
+                    next_beat = time_now + self.seconds / 3
+                    self.beat(holding)
+                if time_now >= next_look and not self._retired:
+                    next_look = time_now + random.uniform(*LOOKS)  # noqa: S311  # it spreads looks, it guards nothing
+                    self._settle()
+                    reaper.look()
+            except redis.RedisError as exc:
+                reaper.disturbed()
+                next_beat = min(next_beat, time_now + 1)
+                logger.debug("the broker does not answer the lease's thread: %s", exc)
+            except Exception:  # the thread must outlive anything
+                logger.exception("the lease's thread goes on", extra={"action": "lease_failed"})
+            last = time_now
+
+    def _settle(self) -> None:
+        """What could not be told to the broker is told now; what nobody holds any more goes back."""
+        for tag, (kept, message) in list(self._loose.items()):
+            if kept not in self._kept.get(tag, ()):
+                self._loose.pop(tag, None)  # acknowledged meanwhile
+            elif message() is None:
+                self._loose.pop(tag, None)
+                self._kept.get(tag, []).remove(kept)
+                self._unreturned.append((kept, False))
+        while self._unreleased:
+            self._unreleased[0].holding.release(self._unreleased[0].token)
+            self._unreleased.popleft()
+        while self._unreturned:
+            kept, leftmost = self._unreturned[0]
+            kept.holding.give_back(tokens=[kept.token], leftmost=leftmost)
+            self._unreturned.popleft()
+
+    def _was_silent(self, *, registered: bool) -> None:
+        self.silences += 1
+        tokens = [int(kept.token) for held in list(self._kept.values()) for kept in held]
+        self._doubtful = max([self._doubtful, *tokens])
+        logger.warning(
+            "this worker was not heard for its lease of %g s%s: what others took from it is not started here",
+            self.seconds, "" if registered else ", and its registration was gone",
+            extra={"action": "lease_lost", "silences": self.silences},
+        )  # fmt: skip
+
+    def _forget(self, delivery_tag: Any) -> Kept | None:
+        kept = self._kept.get(delivery_tag)
+        if not kept:
+            return None
+        first = kept.pop(0)
+        if not kept:
+            del self._kept[delivery_tag]
+        return first
+
+    def _holding(self, pool: Any, keys: Keys) -> Holding:
+        client = redis.Redis(connection_pool=pool)
+        return Holding(client, keys, self.identity.boot, self._life, self.seconds)
 
 
 class LeaseStep(bootsteps.StartStopStep):  # type: ignore[misc]  # celery is untyped
-    """To come."""
+    """Lets the consumer of a worker read through channels that hold messages under a lease."""
 
-    def include_if(self, parent: Any) -> bool:  # noqa: ARG002
-        """Never yet."""
-        return False
+    def __init__(self, consumer: Any, **_: Any) -> None:
+        consumer.recovery_lease = None
+        self.lease: Lease | None = None
+
+    def include_if(self, consumer: Any) -> bool:
+        """Where the broker is Redis through kombu, unless `recovery_lease` is None."""
+        seconds = Recovery.of(consumer.app).settings.lease
+        return seconds is not None and _is_redis(consumer.app.connection_for_read())
+
+    def create(self, consumer: Any) -> None:
+        """Every connection that the consumer reads from is made with our transport."""
+        seconds = Recovery.of(consumer.app).settings.lease or 0.0
+        if not isinstance(consumer.pool, TaskPool):
+            seconds *= SHARED_PROCESS
+        lease = self.lease = consumer.recovery_lease = Lease(me(), seconds, consumer.hostname)
+
+        def connection_for_read(heartbeat: Any = None) -> Any:
+            connection = consumer.app.connection_for_read(heartbeat=heartbeat)
+            plain = connection.get_transport_cls
+            connection.get_transport_cls = lambda: leased_transport(plain(), lease)
+            return consumer.ensure_connected(connection)
+
+        consumer.connection_for_read = connection_for_read
+
+    def start(self, consumer: Any) -> None:
+        """Nothing: the lease begins with the connection."""
+
+    def stop(self, consumer: Any) -> None:
+        """Nothing: tasks that run go on being held."""
+
+    def terminate(self, consumer: Any) -> None:
+        """Nothing, as in `stop`; the end is `shutdown`."""
+
+    def shutdown(self, consumer: Any) -> None:  # noqa: ARG002  # celery's
+        """Once the pool has ended."""
+        if self.lease is not None:
+            self.lease.retire()
+
+
+def _is_redis(connection: Any) -> bool:
+    """Whether this is kombu's transport, with unacknowledged messages at all."""
+    options = connection.transport_options or {}
+    return issubclass(connection.get_transport_cls(), kombu_redis.Transport) and options.get("ack_emulation", True)
+
+
+def _nobody() -> None:
+    """In place of a reference to a message that is given up."""

@@ -170,7 +170,7 @@ def connection_loss_twins(facts: Facts) -> Iterator[Found]:
     Severity.DELAY,
     consequence="Retries that wait are kept in the memory of workers, each as one more prefetched message. A failure "
     "of many tasks at once fills it; when the worker is killed for that, all of them go to the next.",
-    fix="recovery_park_after = 30, with a Redis for the store; or worker_eta_task_limit = <count>.",
+    fix="recovery_park_after = 30, with a Redis for the store; or worker_eta_task_limit = <a number>.",
 )
 def delays_held(facts: Facts) -> Iterator[Found]:
     """Waiting retries fill the memory of workers."""

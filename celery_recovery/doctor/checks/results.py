@@ -12,8 +12,8 @@ __all__ = ()
 
 #: Backends from which a worker cannot read what another has stored.
 _UNREADABLE = ("rpc", "disabled")
-#: Seconds within which a held chord has to be renewed; the intake does it every third of the lease.
-_SHORTEST_LEASE = 60.0
+#: Seconds that a pause of all workers may well last.
+_PAUSE = 3600.0
 
 
 @check(
@@ -55,7 +55,7 @@ def result_backend_unknown(facts: Facts) -> Iterator[Found]:
     Severity.DELAY,
     consequence="While the result backend is away, a task that has ended goes on trying to store its result and "
     "holds its slot. Soon all slots are held, and nothing is run until the backend is back.",
-    fix="result_backend_max_retries = <count>, 20 for instance (each waits 10 s at most)",
+    fix="result_backend_max_retries = 20, or what suits (each waits 10 s at most)",
 )
 def result_retried_forever(facts: Facts) -> Iterator[Found]:
     """Results that are tried again without end."""
@@ -101,7 +101,7 @@ def chords_expire(facts: Facts) -> Iterator[Found]:
 def chords_expire_soon(facts: Facts) -> Iterator[Found]:
     """Held chords do not outlive a pause of the workers."""
     lease = facts.result_expires
-    if facts.results == "redis" and lease and lease < 3600 and facts.settings.on_dead_letter != "fail":
+    if facts.results == "redis" and lease and lease < _PAUSE and facts.settings.on_dead_letter != "fail":
         yield found("result_expires", span(lease))
 
 

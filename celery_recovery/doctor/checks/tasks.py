@@ -19,7 +19,7 @@ _OPAQUE = frozenset(("pickle", "application/x-python-serialize"))
     Severity.LOSS,
     consequence="The message is acknowledged when the task starts. A task that is running when its worker dies, by "
     "kill, power loss or out of memory, is gone: no retry, no letter, its result stays open for ever.",
-    fix="Remove acks_late=False from the task, task_acks_late from its base class, or recovery_acks_late = False.",
+    fix="acks_late=True on the task, or remove its acks_late=False; recovery_acks_late = True for all.",
 )
 def acks_early(facts: Facts) -> Iterator[Found]:
     """Recoverable tasks that are acknowledged when they start."""

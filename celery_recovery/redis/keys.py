@@ -22,7 +22,7 @@
     <root>:worker:<boot>       str   identity of a worker that lives, as JSON. Expires 15 s after its last beat
     <root>:running:<boot>      set   lives that this worker runs and that came back, or were retried. Expires likewise
     <root>:suspect:<boot>      str   of the lives that have crashed a worker, the one it runs now. Expires in a day
-    <root>:parked:<key>        hash  what parked tasks are filtered by, and the claim on one; short values. `<key>` names
+    <root>:parked:<key>        hash  what parked tasks are filtered by, and the claim on one; short values. `<key>` is
                                      one publication (its `copy`). Goes when it is released or discarded
     <root>:parked-message:<key> hash its message: body, and all else as JSON. Goes with it
     <root>:parked-due          zset  key, scored by when it is next looked at (unix s): when it is due; while claimed,

@@ -61,7 +61,7 @@ class Jobs:
             "C_FORCE_ROOT": "1",  # the app accepts pickle, and CI may be root
             **options.pop("env", {}),
         }
-        return self._start(MODULE, env=env, **options)
+        return self._start(options.pop("module", MODULE), env=env, **options)
 
     def sig(self, name: str, *args: Any, **kwargs: Any) -> Signature:
         return self.app.signature(f"{MODULE}.{name}" if "." not in name else name, args=args, kwargs=kwargs)

@@ -70,9 +70,10 @@ class TestChildren:
         assert letter.error.exception == "billiard.exceptions.TimeLimitExceeded"
         attempts = len(letter.attempts)
         assert len(jobs.ledger.lines("t")) == attempts
-        eventually(lambda: "on_failure TimeLimitExceeded" in hooks(jobs, "t"))
         once = ["on_failure TimeLimitExceeded", "task_failure TimeLimitExceeded"]
-        assert hooks(jobs, "t") == sorted([*once, *["on_retry TimeLimitExceeded"] * (attempts - 1)])
+        expected = sorted([*once, *["on_retry TimeLimitExceeded"] * (attempts - 1)])
+        eventually(lambda: len(hooks(jobs, "t")) >= len(expected))
+        assert hooks(jobs, "t") == expected
         assert jobs.letters() == 1
 
     def test_soft_time_limit(self, jobs: Jobs) -> None:

@@ -24,6 +24,7 @@ from celery_recovery.leash import leash, unleash
 from celery_recovery.passage import new_message_id
 from celery_recovery.policy import RetryPolicy
 from celery_recovery.recovery import Recovery
+from celery_recovery.results import guarded
 from celery_recovery.task_options import UNSAID, said
 
 __all__ = ("RecoverableTask",)
@@ -98,6 +99,15 @@ class RecoverableTask(Task):  # type: ignore[misc]  # celery is untyped
         finally:
             if leashed:
                 unleash()
+
+    @property
+    def backend(self) -> Any:
+        """The result backend; inside a worker behind a guard that outlasts its absence (see `results`)."""
+        return guarded(self, super().backend)
+
+    @backend.setter
+    def backend(self, value: Any) -> None:
+        self._backend = value
 
     def _is_plain(self, kwargs: Mapping[str, Any]) -> bool:  # noqa: ARG002  # for subclasses
         return self.name in _STEERING

@@ -111,6 +111,35 @@ class Publisher:
 
         self._with_any_serializer(send, serializers)
 
+    def publish_raw_letter(
+        self,
+        queue: Queue,
+        body: bytes,
+        *,
+        headers: Mapping[str, Any],
+        properties: Mapping[str, Any],
+        content_type: str,
+        content_encoding: str | None,
+    ) -> None:
+        """Publish a message as it is to the dead-letter exchange. Raises `PublishFailed` as above."""
+
+        def send(producer: Producer) -> None:
+            bound = _is_routed(producer, queue.exchange.name, queue.routing_key)
+            producer.publish(
+                body,
+                headers=dict(headers),
+                content_type=content_type,
+                content_encoding=content_encoding,
+                exchange=queue.exchange if bound else "",
+                routing_key=queue.routing_key if bound else queue.name,
+                declare=[queue],
+                delivery_mode=2,
+                **self._manner,
+                **properties,
+            )
+
+        self._patiently(send)
+
     def publish_signature(self, signature: Signature, serializers: tuple[str, ...]) -> None:
         """Publish a task the way `apply_async` does: routes, signals, events and native delayed delivery as usual.
 

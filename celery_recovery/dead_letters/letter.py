@@ -12,6 +12,9 @@ A dead letter is a valid Celery message; what we know about its death travels in
     replay          {token, copy, number, operation}: the task that died was itself a replay
     previous        {first_failure, died_at}: of the lives before this replay
     letter          {error, reason, detail, action, held, chords, died_at, worker, attempt, replays, unserialisable}
+
+and, of a message that never became a task, in `letter` also its {id, task, raw: {protocol, properties, recovery}} (see
+`raw.py`), because its headers need not say.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from celery_recovery.dead_letters.origin import Origin
+from celery_recovery.dead_letters.raw import dump
 from celery_recovery.dead_letters.received import FOREIGN, HEADER, VERSION, read_message, text
 from celery_recovery.dead_letters.state import FINISHED, LetterState
 from celery_recovery.errors.model import ErrorInfo
@@ -33,6 +37,8 @@ __all__ = ("Letter", "Outgoing")
 
 #: Bodies longer than this are not decoded to be shown or searched (bytes).
 _DECODE_LIMIT = 1_000_000
+#: Bytes of a raw message that are shown, as text and as hexadecimal digits.
+_PREVIEW, _HEX = 600, 48
 
 
 class Outgoing(NamedTuple):
@@ -92,6 +98,8 @@ class Letter:
     replays: int = 0
     #: The replay that died, `{token, copy, number, operation}`; empty when it was no replay.
     replay: Mapping[str, Any] = field(default_factory=dict)
+    #: What travels beside a message that never became a task (see `raw.py`); empty for any other.
+    raw: Mapping[str, Any] = field(default_factory=dict)
 
     # What the store knows beside; the defaults are those of a letter that has just died.
     state: LetterState = LetterState.FAILED
@@ -170,8 +178,15 @@ class Letter:
 
     @property
     def is_replayable(self) -> bool:
-        """True when it is a Celery message (protocol 2) that still has its arguments."""
+        """True when it is a message that still has its arguments; what was no message at all cannot be sent as one."""
+        if self.raw:
+            return not self.raw.get("item")
         return bool(self.task and text(self.headers.get("id"))) and not self.unserialisable
+
+    @property
+    def is_addressed(self) -> bool:
+        """True when it says which task it is for, so that Celery's own fields in its headers mean what they say."""
+        return not self.raw or bool(text(self.headers.get("task")) and text(self.headers.get("id")))
 
     @property
     def arguments(self) -> tuple[list[Any], dict[str, Any]] | None:
@@ -212,10 +227,14 @@ class Letter:
     def message(self, *, to_queue: str | None = None, copy: str | None = None) -> Outgoing:
         """What to publish for a replay: a task at its first attempt, due at once, that knows its past.
 
+        What never became a task goes as it came: its eta, expiry and retries are cleared where it has any.
+
         `copy` names this one publication (default: a new one). The letter must have been claimed, which gave it its
         token. `expires` goes, because a replay is asked for after the fact; time limits stay.
         """
-        headers = {**self.headers, "retries": 0, "eta": None, "expires": None}
+        headers = dict(self.headers)
+        if self.is_addressed or self.raw.get("protocol") == 1:  # which has them in its body; headers count more
+            headers |= {"retries": 0, "eta": None, "expires": None}
         headers[HEADER] = {
             "version": VERSION,
             "attempts": [dict(attempt) for attempt in self.attempts],
@@ -229,7 +248,9 @@ class Letter:
                 "copy": copy or uuid.uuid4().hex,
                 "number": self.number,
                 "operation": self.operation,
+                **({"letter": self.id} if self.raw else {}),
             },
+            **({"theirs": self.raw["recovery"]} if "recovery" in self.raw else {}),
         }
         properties = dict(self.properties)
         if self.origin.priority is not None:
@@ -287,11 +308,32 @@ class Letter:
             "group": self.group,
             "content_type": self.content_type,
             "size": self.size,
+            **({"raw": self._shown_raw(hide)} if self.raw else {}),
         }
+
+    def _shown_raw(self, hide: Redactor) -> dict[str, Any]:
+        """The message as it came, fit for a screen: nothing is decoded but text, and all of it is cut."""
+        text_of = {"headers": self.headers, "properties": {**self.properties, **_mapping(self.raw.get("properties"))}}
+        shown = {name: hide(_preview(dump(hide(value)).encode())) for name, value in text_of.items()}
+        return {"body": hide(_preview(self.body)), "content_encoding": self.content_encoding, **shown}
 
     def changed(self, **values: Any) -> Letter:
         """A copy with other values."""
         return replace(self, **values)
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _preview(data: bytes) -> str:
+    """Text as text, without control characters; anything else as hexadecimal digits. Cut."""
+    cut = data[:_PREVIEW]
+    more = f"… ({len(data)} bytes)" if len(data) > _PREVIEW else ""
+    shown = cut.decode("utf-8", "ignore" if more else "replace")
+    if "\ufffd" in shown or (more and len(shown.encode()) < len(cut) - 3):
+        return f"{cut[:_HEX].hex(' ')}{'…' if len(data) > _HEX else ''} ({len(data)} bytes)"
+    return "".join(char if char.isprintable() else " " for char in shown) + more
 
 
 _REDACT = Redactor()

@@ -16,10 +16,11 @@ from datetime import datetime
 from typing import Any
 
 from celery_recovery.dead_letters.origin import Origin
+from celery_recovery.dead_letters.raw import load, unseal
 from celery_recovery.dead_letters.state import LetterState
 from celery_recovery.errors.model import ErrorInfo, ErrorSeverity, ErrorType
 
-__all__ = ("FOREIGN", "HEADER", "VERSION", "clean_headers", "read_message", "text")
+__all__ = ("FOREIGN", "HEADER", "KEPT_PROPERTIES", "VERSION", "as_bytes", "clean_headers", "read_message", "text")
 
 #: The header that is ours.
 HEADER = "recovery"
@@ -29,7 +30,7 @@ VERSION = 1
 FOREIGN = "foreign"
 
 #: Message properties that mean something to the next consumer; all others belong to one delivery.
-_KEPT_PROPERTIES = ("correlation_id", "reply_to", "priority", "message_id", "app_id", "type")
+KEPT_PROPERTIES = ("correlation_id", "reply_to", "priority", "message_id", "app_id", "type")
 #: Headers that belong to one delivery. A user's own may well begin with `x-`, so only the broker's are named.
 _DELIVERY_HEADERS = re.compile(
     rf"(?:{HEADER}|redelivered|delivery_info|delivery_tag|x-(?:first-|last-)?death(?:-.*)?|x-(?:delivery|acquired)-count)",
@@ -47,23 +48,28 @@ def read_message(
     content_encoding: str | None,
 ) -> dict[str, Any]:
     """The fields of the `Letter` that the message is."""
-    raw = _as_bytes(body, content_encoding)
+    raw = as_bytes(body, content_encoding)
     headers = _mapping(headers)
     recovery = _mapping(headers.get(HEADER))
     about = _mapping(recovery.get("letter"))
+    whole = unseal(raw) if _mapping(about.get("raw")).get("sealed") is True else None
+    if whole is not None:  # the message is in the body of this one
+        raw, content_type, content_encoding = whole["body"], whole.get("content_type"), whole.get("content_encoding")
+        headers, properties = _mapping(whole.get("headers")), _mapping(whole.get("properties"))
+        recovery, about = _mapping(whole.get("recovery")), {**about, "raw": whole.get("raw")}
     replay = _mapping(recovery.get("replay"))
     previous = _mapping(recovery.get("previous"))
     died_at = _number(about.get("died_at")) or _broker_death(headers) or time.time()
     review = about.get("action") == "manual_review"
     properties = _mapping(properties)
     return {
-        "id": text(headers.get("id")) or f"unnamed-{hashlib.sha256(raw).hexdigest()[:24]}",
-        "task": text(headers.get("task")),
+        "id": text(about.get("id") or headers.get("id")) or f"unnamed-{hashlib.sha256(raw).hexdigest()[:24]}",
+        "task": text(about.get("task") or headers.get("task")),
         "body": raw,
         "content_type": text(content_type) or "application/data",
         "content_encoding": text(content_encoding) or "binary",
         "headers": clean_headers(headers),
-        "properties": {key: properties[key] for key in _KEPT_PROPERTIES if properties.get(key) is not None},
+        "properties": {key: properties[key] for key in KEPT_PROPERTIES if properties.get(key) is not None},
         "origin": _origin(recovery.get("origin"), properties, headers),
         "error": _error(about.get("error"), died_at),
         "reason": text(about.get("reason")) or FOREIGN,
@@ -79,8 +85,21 @@ def read_message(
         "unserialisable": about.get("unserialisable") is True,
         "replays": int(_number(replay.get("number")) or _number(about.get("replays") or recovery.get("replays"))),
         "replay": dict(replay),
+        "raw": _raw(about.get("raw")),
         "state": LetterState.REVIEW if review else LetterState.FAILED,
     }
+
+
+def _raw(value: Any) -> dict[str, Any]:
+    """What travels beside a message that never became a task; empty for any other."""
+    raw = dict(_mapping(value))
+    for name in ("properties", "recovery"):
+        if isinstance(raw.get(name), str):
+            try:
+                raw[name] = load(raw[name])
+            except (ValueError, RecursionError):
+                continue
+    return raw
 
 
 def clean_headers(headers: Mapping[str, Any]) -> dict[str, Any]:
@@ -117,7 +136,8 @@ def _earliest(*moments: Any) -> float:
     return min(filter(None, map(_number, moments)), default=0.0)
 
 
-def _as_bytes(body: bytes | str | Any, encoding: str | None) -> bytes:
+def as_bytes(body: bytes | str | Any, encoding: str | None) -> bytes:
+    """The bytes of a body, whatever a transport has made of them."""
     if isinstance(body, str):
         try:
             return body.encode(encoding or "utf-8")

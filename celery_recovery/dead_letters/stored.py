@@ -9,11 +9,9 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from kombu.utils.json import dumps as dump_tagged
-from kombu.utils.json import loads as load_tagged
-
 from celery_recovery.dead_letters.letter import Letter
 from celery_recovery.dead_letters.origin import Origin
+from celery_recovery.dead_letters.raw import dump, load
 from celery_recovery.dead_letters.state import LetterState
 from celery_recovery.errors.model import ErrorInfo
 
@@ -57,6 +55,7 @@ def message_fields(letter: Letter) -> Fields:
         "chords": letter.chords,
         "unserialisable": letter.unserialisable,
         "replay": letter.replay,
+        **({"raw": letter.raw} if letter.raw else {}),
     }
     return {
         "body": letter.body,
@@ -96,6 +95,7 @@ def read_letter(letter_id: str, row: Sequence[bytes]) -> Letter:
         unserialisable=about["unserialisable"],
         replays=int(text["replays"]),
         replay=about["replay"],
+        raw=about.get("raw") or {},
         state=LetterState(text["state"]),
         operation=text.get("operation", ""),
         token=text.get("token", ""),
@@ -121,20 +121,8 @@ def _dump(value: Any) -> str:
     try:
         return json.dumps(value, separators=(",", ":"))
     except (TypeError, ValueError, RecursionError):
-        pass
-    try:
-        return str(dump_tagged(value))
-    except (TypeError, ValueError, RecursionError):
-        return json.dumps({str(key): _plain(item) for key, item in dict(value).items()})
-
-
-def _plain(value: Any) -> Any:
-    """One value that the serialiser knows, or its repr."""
-    try:
-        return json.loads(dump_tagged(value))
-    except (TypeError, ValueError, RecursionError):
-        return repr(value)
+        return dump(value)
 
 
 def _load(text: bytes) -> Any:
-    return load_tagged(text) if b'"__type__"' in text else json.loads(text)
+    return load(text.decode("utf-8", "replace"))

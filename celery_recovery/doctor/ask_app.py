@@ -127,7 +127,6 @@ def _queue(queue: Queue, *, consumed: bool) -> QueueFacts:
         delivery_limit=arguments.get("x-delivery-limit"),
         dead_letter_exchange="x-dead-letter-exchange" in arguments,
         exchange_type=str(exchange.type or "direct"),
-        exchange_durable=exchange.durable is not False,
         delivery_mode=exchange.delivery_mode,
         consumer_timeout=_seconds(None, arguments.get("x-consumer-timeout")),
     )
@@ -163,6 +162,8 @@ def result_backend(app: Celery) -> tuple[str | None, float | None]:
         return None, None
     kind = type(backend).__name__
     name = "redis" if kind in _REDIS_BACKENDS else kind.removesuffix("Backend").lower()
+    if str(app.conf.result_backend).startswith("cache+memory"):
+        name = "memory"
     return name, float(backend.expires) if getattr(backend, "expires", None) else None
 
 

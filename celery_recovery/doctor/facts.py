@@ -18,6 +18,7 @@ __all__ = ("CONF", "Facts", "QueueFacts", "RabbitFacts", "RedisFacts", "TaskFact
 CONF = (
     "broker_channel_error_retry",
     "broker_connection_retry",
+    "broker_heartbeat",
     "broker_pool_limit",
     "result_backend_always_retry",
     "result_backend_max_retries",
@@ -80,7 +81,6 @@ class QueueFacts:
     #: What the broker drops from it goes to another exchange.
     dead_letter_exchange: bool = False
     exchange_type: str = "direct"
-    exchange_durable: bool = True
     #: The exchange's own delivery mode; None: the app's.
     delivery_mode: int | None = None
     #: Seconds of `x-consumer-timeout`.
@@ -210,7 +210,13 @@ class Facts:
     @property
     def leased(self) -> bool:
         """Messages of living workers are kept from `visibility_timeout`."""
-        return self.driver == "redis" and self.settings.lease is not None and bool(self.recoverable)
+        on = self.settings.lease is not None and self.acknowledged and bool(self.recoverable)
+        return self.driver == "redis" and on
+
+    @property
+    def acknowledged(self) -> bool:
+        """The broker keeps what a worker has taken, until it is acknowledged."""
+        return self.transport_options.get("ack_emulation", True) is not False
 
     @property
     def visibility_timeout(self) -> float | None:

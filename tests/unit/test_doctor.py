@@ -25,6 +25,7 @@ SERIOUS = (Severity.LOSS, Severity.DUPLICATE)
 CONFIGURED: dict[str, Any] = {
     "broker_channel_error_retry": True,
     "broker_connection_retry": True,
+    "broker_heartbeat": 120,
     "broker_pool_limit": 10,
     "result_backend_always_retry": False,
     "result_backend_max_retries": float("inf"),
@@ -137,7 +138,10 @@ CASES: dict[str, tuple[list[Facts], list[Facts]]] = {
         ],
     ),
     "reject-on-failure": (
-        [task(queue(dead_letter_exchange=True), acks_on_failure=False)],
+        [
+            task(queue(dead_letter_exchange=True), acks_on_failure=False),
+            task(queue(dead_letter_exchange=True), acks_on_timeout=False),
+        ],
         [task(ON_RABBITMQ, acks_on_failure=False), task(ON_REDIS, acks_on_failure=False)],
     ),
     "no-time-limit": ([task(ON_REDIS, time_limit=None)], [plain(ON_REDIS, time_limit=None)]),
@@ -280,6 +284,14 @@ CASES: dict[str, tuple[list[Facts], list[Facts]]] = {
         [conf(ON_RABBITMQ, broker_channel_error_retry=False)],
         [conf(ON_REDIS, broker_channel_error_retry=False)],
     ),
+    "ack-emulation-off": (
+        [replace(ON_REDIS, transport_options={"ack_emulation": False})],
+        [replace(ON_RABBITMQ, transport_options={"ack_emulation": False})],
+    ),
+    "heartbeat-off": (
+        [conf(ON_RABBITMQ, broker_heartbeat=0), conf(ON_RABBITMQ, broker_heartbeat=None)],
+        [conf(ON_REDIS, broker_heartbeat=0)],
+    ),
     "connection-retry-off": ([conf(ON_REDIS, broker_connection_retry=False)], [ON_REDIS]),
     "connection-loss-twins": (
         [plain(ON_RABBITMQ, acks_late=True), plain(ON_REDIS, acks_late=True)],
@@ -356,6 +368,7 @@ CASES: dict[str, tuple[list[Facts], list[Facts]]] = {
         [
             replace(ON_REDIS, results="disabled"),
             replace(ON_REDIS, results="rpc"),
+            replace(ON_REDIS, results="memory"),
             task(ON_REDIS, ignore_result=True),
         ],
         [
@@ -366,8 +379,12 @@ CASES: dict[str, tuple[list[Facts], list[Facts]]] = {
     ),
     "result-backend-unknown": ([replace(ON_REDIS, results=None)], [ON_REDIS]),
     "result-retried-forever": (
-        [conf(ON_REDIS, result_backend_always_retry=True)],
-        [ON_REDIS, conf(ON_REDIS, result_backend_always_retry=True, result_backend_max_retries=5)],
+        [plain(conf(ON_REDIS, result_backend_always_retry=True))],
+        [
+            plain(ON_REDIS),
+            conf(ON_REDIS, result_backend_always_retry=True),
+            plain(conf(ON_REDIS, result_backend_always_retry=True, result_backend_max_retries=5)),
+        ],
     ),
     "chords-expire": (
         [setting(intake=False), setting(intake=False, on_dead_letter="hold"), NO_STORE],
@@ -603,16 +620,17 @@ class TestApp:
     @pytest.mark.parametrize(
         ("url", "found"),
         [
-            (None, ("disabled", 86400.0)),
-            ("redis://127.0.0.1:1", ("redis", 86400.0)),
-            ("rpc://", ("rpc", 86400.0)),
-            ("nonsense://", (None, None)),
+            (None, "disabled"),
+            ("redis://127.0.0.1:1", "redis"),
+            ("rpc://", "rpc"),
+            ("cache+memory://", "memory"),
+            ("nonsense://", None),
         ],
     )
     def test_result_backend(self, url, found):
         """Its kind, without connecting to it."""
         kind, _ = ask_app.result_backend(Celery("shop", backend=url, set_as_current=False))
-        assert kind == found[0]
+        assert kind == found
 
     def test_modules_that_cannot_be_imported(self):
         """Are told, with the error."""

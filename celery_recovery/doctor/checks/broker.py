@@ -56,14 +56,14 @@ def visibility_timeout_task(facts: Facts) -> Iterator[Found]:
 
 @check(
     "lease-off",
-    Severity.DELAY,
-    consequence="What a killed worker held comes back only after visibility_timeout (<seconds>), not after some "
-    "seconds.",
+    Severity.LOSS,
+    consequence="Kombu takes a message and writes down who has it in two steps: a worker killed in between loses it. "
+    "What else it held comes back only after visibility_timeout (<seconds>), not after some seconds.",
     fix="recovery_lease = 15",
 )
 def lease_off(facts: Facts) -> Iterator[Found]:
-    """On Redis, the messages of a dead worker wait for visibility_timeout."""
-    if facts.driver == "redis" and facts.recoverable and facts.settings.lease is None:
+    """On Redis, what a worker has just taken belongs to nobody."""
+    if facts.driver == "redis" and facts.acknowledged and facts.recoverable and facts.settings.lease is None:
         yield found("recovery_lease", "None", seconds=span(facts.visibility_timeout or 0))
 
 
@@ -135,6 +135,32 @@ def channel_error_fatal(facts: Facts) -> Iterator[Found]:
     late = any(task.acks_late for task in facts.tasks)
     if facts.driver == "amqp" and late and not facts.conf["broker_channel_error_retry"]:
         yield found("broker_channel_error_retry", "False")
+
+
+@check(
+    "ack-emulation-off",
+    Severity.LOSS,
+    consequence="A task leaves Redis when a worker takes it, and is written nowhere else. All that a worker has taken, "
+    "running or not, is gone with it.",
+    fix='Remove "ack_emulation" from broker_transport_options.',
+)
+def ack_emulation_off(facts: Facts) -> Iterator[Found]:
+    """On Redis, tasks are never acknowledged."""
+    if facts.driver == "redis" and not facts.acknowledged:
+        yield found("broker_transport_options", "ack_emulation is False")
+
+
+@check(
+    "heartbeat-off",
+    Severity.DELAY,
+    consequence="RabbitMQ does not notice that a worker's machine or line is gone until TCP does, which may take hours. "
+    "Until then what that worker held is not given to another.",
+    fix="broker_heartbeat = 120",
+)
+def heartbeat_off(facts: Facts) -> Iterator[Found]:
+    """RabbitMQ does not notice dead connections."""
+    if facts.driver == "amqp" and not facts.conf["broker_heartbeat"]:
+        yield found("broker_heartbeat", str(facts.conf["broker_heartbeat"]))
 
 
 @check(

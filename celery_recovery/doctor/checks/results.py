@@ -11,7 +11,7 @@ from celery_recovery.doctor.wording import named, span
 __all__ = ()
 
 #: Backends from which a worker cannot read what another has stored.
-_UNREADABLE = ("rpc", "disabled")
+_UNREADABLE = ("rpc", "disabled", "memory")
 #: Seconds that a pause of all workers may well last.
 _PAUSE = 3600.0
 
@@ -53,14 +53,15 @@ def result_backend_unknown(facts: Facts) -> Iterator[Found]:
 @check(
     "result-retried-forever",
     Severity.DELAY,
-    consequence="While the result backend is away, a task that has ended goes on trying to store its result and "
-    "holds its slot. Soon all slots are held, and nothing is run until the backend is back.",
+    consequence="While the result backend is away, a plain task that has ended goes on trying to store its result and "
+    "holds its slot. Soon all slots are held, and nothing is run until the backend is back. (Tasks on "
+    "RecoverableTask hold it for recovery_result_timeout at most.)",
     fix="result_backend_max_retries = 20, or what suits (each waits 10 s at most)",
 )
 def result_retried_forever(facts: Facts) -> Iterator[Found]:
-    """Results that are tried again without end."""
+    """Plain tasks that try to store their result without end."""
     endless = facts.conf["result_backend_max_retries"] in (None, float("inf"))
-    if facts.conf["result_backend_always_retry"] and endless and facts.results != "disabled":
+    if facts.plain and facts.conf["result_backend_always_retry"] and endless and facts.results != "disabled":
         what = f"result_backend_always_retry is True, and result_backend_max_retries {_bound(facts)}"
         yield found("result_backend_max_retries", what)
 

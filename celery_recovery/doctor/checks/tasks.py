@@ -79,7 +79,7 @@ def _loops_when_lost(task: TaskFacts) -> bool:
     consequence="A task that has failed, and whose letter is written, is rejected instead of acknowledged. RabbitMQ "
     "then sends its message to the queue's own dead-letter exchange: a second copy, with its retries used up, "
     "outside of `recovery dlq`.",
-    fix="task_acks_on_failure = True",
+    fix="task_acks_on_failure = True, task_acks_on_timeout = True",
 )
 def reject_on_failure(facts: Facts) -> Iterator[Found]:
     """Failed tasks are dead-lettered by RabbitMQ as well."""
@@ -88,11 +88,11 @@ def reject_on_failure(facts: Facts) -> Iterator[Found]:
     through = {queue.name for queue in facts.queues if queue.dead_letter_exchange}
     twice = [task for task in facts.recoverable if _rejected(task) and facts.routes.get(task.name) in through]
     if twice:
-        yield found("acks_on_failure", f"False for {named(twice)}")
+        yield found("acks_on_failure, acks_on_timeout", f"False for {named(twice)}")
 
 
 def _rejected(task: TaskFacts) -> bool:
-    return task.acks_late and not task.acks_on_failure
+    return task.acks_late and not (task.acks_on_failure and task.acks_on_timeout)
 
 
 @check(

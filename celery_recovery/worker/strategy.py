@@ -121,12 +121,12 @@ class _Attendant:
         """The queue to go back to; None where one message would not do, or where it would find no queue any more.
 
         A fanout gives each worker a copy of its own, and a queue that ends with its consumer or a message that expires
-        in the broker mean what they mean only where they are.
+        in the broker alone mean what they mean only where they are. (With `expires`, Celery sets both.)
         """
         delivery = {**(message.delivery_info or {}), "priority": message.properties.get("priority")}
         origin = Origin.of(self.app, SimpleNamespace(delivery_info=delivery))
         queue = self.app.amqp.queues.consume_from.get(origin.queue)
-        if queue is None or message.properties.get("expiration"):
+        if queue is None or (message.properties.get("expiration") and not message.headers.get("expires")):
             return None
         fanout = queue.exchange is not None and queue.exchange.type == "fanout"
         arguments = queue.queue_arguments or {}

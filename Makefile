@@ -22,6 +22,10 @@ demo: $(VENV)/.demo ## 2,000 real jobs, a misbehaving service, the books, and a 
 test: $(VENV)/.dev ## The whole test suite, with private Redis and RabbitMQ servers where they are installed
 	$(BIN)/pytest $(ARGS)
 
+.PHONY: chaos
+chaos: $(VENV)/.dev ## Death at every I/O step, then a soak; MINUTES=30 bounds it, SEED=7 repeats it
+	$(BIN)/python -m tests.chaos all $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
 .PHONY: oldest
 oldest: $(VENV)-oldest/.test ## The life of a failing task and canvas, on the oldest Celery that is supported
 	$(VENV)-oldest/bin/pytest -q tests/unit/test_task.py tests/integration/test_life_of_a_failing_task.py \

@@ -16,11 +16,11 @@ from typing import Any, NamedTuple
 
 from celery import Celery, Task
 
-from celery_recovery import Discard, ErrorType, Quarantine, RecoverableTask, RetryIn, RetryPolicy, Snooze
+from celery_recovery import Discard, ErrorType, Jitter, Quarantine, RecoverableTask, RetryIn, RetryPolicy, Snooze
 from celery_recovery.dead_letters import intake
 
 #: Quick, but in the shape of the real ones; no jitter, so that the steps are the same in every run.
-QUICK = RetryPolicy(max_attempts=3, base_delay=0.1, max_delay=0.2, jitter="none")
+QUICK = RetryPolicy(max_attempts=3, base_delay=0.1, max_delay=0.2, jitter=Jitter.NONE)
 
 
 class Line(NamedTuple):

@@ -100,6 +100,8 @@ def _report(enumeration: Enumeration, points: Sequence[Point], until: float, opt
     for outcome in enumeration.outcomes(points, until):
         outcomes.append(outcome)
         _show(outcome, len(outcomes), len(points))
+        if options.point:
+            _say(outcome.story)
     _say(_table(outcomes))
     _say(f"{len(outcomes)} of {len(points)} points in {time.monotonic() - begun:.0f} s")
     if options.json:

@@ -25,7 +25,7 @@ class Kind(NamedTuple):
 
 #: The mixture. Canvases are kinds too: their name is what the soak builds.
 KINDS: dict[str, Kind] = {
-    "work": Kind("work", share=20),
+    "work": Kind("work", share=17),
     "slow": Kind("work", (0.4,), share=10),
     "flaky": Kind("flaky", (1,), share=10),
     "twice flaky": Kind("flaky", (2,), share=5),

@@ -167,8 +167,9 @@ class Site:
     def held(self) -> int:
         """Messages that workers, living or dead, have not acknowledged."""
         if self.services.broker == "redis":
-            hashes = (key for key in self.redis.scan_iter("*unacked*", count=500) if self.redis.type(key) == b"hash")
-            return sum(self.redis.hlen(key) for key in hashes)
+            keys = (key for key in self.redis.scan_iter("*unacked*", count=500) if not key.endswith(b".lives"))
+            hashes = (key for key in keys if self.redis.type(key) == b"hash")
+            return sum(self.redis.hlen(key) - self.redis.hexists(key, "next") for key in hashes)
         living = {worker.pid for worker in self.workers if worker.running}
         count = 0
         for line in steps.read_trace(self.trace):

@@ -21,6 +21,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -233,7 +234,10 @@ def _script_names() -> dict[str, str]:
     """Our scripts by their digest."""
     from celery_recovery.redis.scripts import script_names, source
 
-    return {hashlib.sha1(source(name).encode()).hexdigest(): name for name in script_names()}
+    texts = {name: source(name).encode() for name in script_names()}
+    broker = files("celery_recovery.redis") / "lua" / "broker"
+    texts |= {f"broker/{file.name[:-4]}": file.read_bytes() for file in broker.iterdir() if file.name.endswith(".lua")}
+    return {hashlib.sha1(text).hexdigest(): name for name, text in texts.items()}
 
 
 def _method(method: str, _: Any, *args: Any, **kwargs: Any) -> str:

@@ -23,6 +23,7 @@ from typing import Any
 from amqp import serialization as amqp
 from kombu.utils.json import dumps as dump_tagged
 from kombu.utils.json import loads as load_tagged
+from kombu.utils.json import object_hook
 
 __all__ = ("MALFORMED", "SEALED", "UNKNOWN_TASK", "dump", "is_carriable", "load", "seal", "unseal")
 
@@ -56,14 +57,9 @@ def dump(value: Any) -> str:
     return json.dumps(_repr(value))
 
 
-def load(text: Any) -> Any:
+def load(text: str) -> Any:
     """Back again; what looks tagged and is not stays as it is. Raises `ValueError`."""
-    if '"__type__"' in text:
-        try:
-            return load_tagged(text)
-        except Exception:  # noqa: BLE001  # somebody's own data in the shape of a tag
-            return json.loads(text)
-    return json.loads(text)
+    return json.loads(text, object_hook=_untagged) if '"__type__"' in text else json.loads(text)
 
 
 def seal(body: bytes, **parts: Any) -> bytes:
@@ -80,6 +76,13 @@ def unseal(sealed: bytes) -> dict[str, Any] | None:
         return {"body": body, **{name: load(text) for name, text in parts.items()}}
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
+
+
+def _untagged(found: dict[str, Any]) -> Any:
+    try:
+        return object_hook(found)
+    except Exception:  # noqa: BLE001  # somebody's own data in the shape of a tag
+        return found
 
 
 def _plain(value: Any) -> str:

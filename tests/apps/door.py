@@ -23,9 +23,10 @@ def note(*args: Any, **kwargs: Any) -> int:
     return ledger().note("door", "note")
 
 
-@app.task(base=RecoverableTask, name="door.summed")
-def summed(values: list[int]) -> int:
-    return sum(values)
+@app.task(base=RecoverableTask, name="door.one")
+def one(token: str) -> int:
+    ledger().note(token)
+    return 1
 
 
 if os.environ.get("DOOR_DEPLOYED"):

@@ -7,12 +7,15 @@ import uuid
 from collections.abc import Iterable, Sequence
 from copy import copy
 from dataclasses import asdict, dataclass, field, fields
+from functools import partial
 from typing import Any, Literal
 
 import redis
 from celery import Celery
 from celery.app.task import Context
+from celery.exceptions import NotRegistered
 from celery.result import result_from_tuple
+from celery.utils.functional import arity_greater
 from kombu.exceptions import EncodeError, SerializerNotInstalled
 from kombu.serialization import dumps, loads, registry
 
@@ -128,11 +131,32 @@ class Owed:
 
 
 def call_errback(backend: Any, outcome: Outcome, errback: Any) -> None:
-    """Call one, as Celery would: in this process where its signature asks for that. Raises what publishing raises."""
+    """Call one as Celery would: in this process, or as a task of its own. Raises what publishing raises.
+
+    Celery sends even a single one as a group, whose results the Redis backend subscribes to: after the errback was
+    sent, and for 20 s in vain.
+    """
     request = copy(outcome.request)
-    request.errbacks = [errback]  # type: ignore[union-attr]
-    exc = backend.exception_to_python(outcome.result)
-    backend._call_task_errbacks(request, exc, outcome.traceback)  # noqa: SLF001  # Celery has no other name for it
+    assert request is not None  # noqa: S101  # without one there are no errbacks
+    signature = backend.app.signature(errback)
+    if _is_called_here(backend, signature):
+        request.errbacks = [errback]
+        exc = backend.exception_to_python(outcome.result)
+        backend._call_task_errbacks(request, exc, outcome.traceback)  # noqa: SLF001  # Celery has no other name for it
+    else:
+        signature.apply_async((outcome.id,), parent_id=outcome.id, root_id=request.root_id or outcome.id)
+
+
+def _is_called_here(backend: Any, signature: Any) -> bool:
+    """Celery's own rule: errbacks known here that take more than a task's id."""
+    try:
+        header = getattr(signature.type, "__header__", None)
+    except NotRegistered:
+        return False
+    if header is None or isinstance(header, partial):
+        return False
+    takes_more = getattr(backend, "_errback_arity_greater", None)  # since Celery 5.7
+    return bool(takes_more(signature, 1) if takes_more else arity_greater(header, 1))
 
 
 def chord_is_claimed(backend: Any, request: Context | None) -> bool:

@@ -39,15 +39,19 @@ _LOOKING, _OUTPUT = "Examination", "Output"
 @option("--workers/--no-workers", default=True, show_default=True, group=_LOOKING, help="Ask running workers, too.")
 @option("--timeout", type=click.FloatRange(0.1, 60), metavar="SECONDS", default=1.0, show_default=True, group=_LOOKING,
         help="How long workers have to answer.")  # fmt: skip
+@option("--management-url", metavar="URL", group=_LOOKING,
+        help="RabbitMQ's management API, http://[user:password@]host:15672: only it tells of policies.")  # fmt: skip
 @option("--list", "listing", is_flag=True, group=_OUTPUT, help="Only list what is looked for.")
 @option("--json", "as_json", is_flag=True, group=_OUTPUT, help="One JSON document instead of text.")
 @click.pass_context
 def doctor(
     ctx: click.Context,
+    *,
     fail_on: str,
     ignored: tuple[str, ...],
     workers: bool,
     timeout: float,
+    management_url: str | None,
     listing: bool,
     as_json: bool,
 ) -> None:
@@ -57,7 +61,7 @@ def doctor(
     if listing:
         _list_checks(output, as_json=as_json)
         return
-    facts, findings = _examined(ctx, workers=workers, timeout=timeout)
+    facts, findings = _examined(ctx, workers=workers, timeout=timeout, management_url=management_url)
     left_out = sorted({finding.code for finding in findings if finding.code in ignored})
     findings = [finding for finding in findings if finding.code not in ignored]
     failed = [finding for finding in findings if _at_least(finding, fail_on)]
@@ -68,11 +72,11 @@ def doctor(
     _exit(ctx, facts, failed=bool(failed))
 
 
-def _examined(ctx: click.Context, *, workers: bool, timeout: float) -> tuple[Facts, list[Finding]]:
+def _examined(ctx: click.Context, **options: Any) -> tuple[Facts, list[Finding]]:
     from celery_recovery.doctor import Doctor, diagnose
     from celery_recovery.recovery import Recovery
 
-    facts = Doctor(Recovery.of(ctx.obj.app), workers=workers, timeout=timeout).facts()
+    facts = Doctor(Recovery.of(ctx.obj.app), **options).facts()
     return facts, diagnose(facts)
 
 

@@ -9,6 +9,7 @@ from celery import Celery
 from kombu import Connection
 
 from celery_recovery.doctor import ask_redis
+from celery_recovery.doctor.ask_management import Place
 from celery_recovery.doctor.facts import RabbitFacts, RedisFacts
 from celery_recovery.redis.client import CONNECT_TIMEOUT, SOCKET_TIMEOUT
 
@@ -26,6 +27,8 @@ class BrokerAnswer:
     driver: str | None = None
     redis: tuple[ask_redis.Asked, ...] = ()
     rabbit: RabbitFacts | None = None
+    #: Where the management API would find the app's queues.
+    place: Place | None = None
     error: str | None = None
     options: dict[str, Any] = field(default_factory=dict)
 
@@ -64,7 +67,7 @@ def _address(connection: Connection) -> str:
 
 def _connect(connection: Connection, driver: str, options: dict[str, Any]) -> None:
     if driver == "redis":
-        bounds = {"socket_connect_timeout": CONNECT_TIMEOUT, "socket_timeout": SOCKET_TIMEOUT}
+        bounds = {"socket_connect_timeout": CONNECT_TIMEOUT, "socket_timeout": CONNECT_TIMEOUT}
         connection.transport_options = {**options, **bounds}
     elif driver == "amqp":
         connection.transport_options = {"read_timeout": SOCKET_TIMEOUT, "write_timeout": SOCKET_TIMEOUT, **options}
@@ -88,7 +91,8 @@ def _answered(connection: Connection, driver: str, options: dict[str, Any], addr
             return _unreached(driver, options, address, ask_redis.reason(exc))
         return BrokerAnswer(driver=driver, options=options, redis=(asked,))
     if driver == "amqp":
-        return BrokerAnswer(driver=driver, options=options, rabbit=_rabbit(connection, address))
+        place = Place(vhost=str(connection.virtual_host or "/"), user=connection.userid, password=connection.password)
+        return BrokerAnswer(driver=driver, options=options, rabbit=_rabbit(connection, address), place=place)
     return BrokerAnswer(driver=driver, options=options)
 
 

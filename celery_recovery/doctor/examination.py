@@ -8,9 +8,9 @@ from typing import Any, Protocol
 from celery import Celery, Task
 
 from celery_recovery.config import Settings
-from celery_recovery.doctor import ask_app, ask_broker, ask_redis, ask_workers
+from celery_recovery.doctor import ask_app, ask_broker, ask_management, ask_redis, ask_workers
 from celery_recovery.doctor.checks import CHECKS
-from celery_recovery.doctor.facts import CONF, Facts
+from celery_recovery.doctor.facts import CONF, Facts, QueueFacts
 from celery_recovery.doctor.finding import Check, Finding, Severity
 from celery_recovery.policy import RecoveryPolicy
 from celery_recovery.redis.client import address, connect
@@ -41,12 +41,15 @@ class Patient(Protocol):
 class Doctor:
     """Says what in the configuration of one application, and of what it stands on, can lose or repeat a task."""
 
-    def __init__(self, patient: Patient, *, workers: bool = True, timeout: float = TIMEOUT) -> None:
-        """`workers`: ask running ones, too, for `timeout` seconds."""
+    def __init__(
+        self, patient: Patient, *, workers: bool = True, timeout: float = TIMEOUT, management_url: str | None = None
+    ) -> None:
+        """`workers`: ask running ones, too, for `timeout` seconds. `management_url`: of RabbitMQ's management API."""
         self.patient = patient
         self.app = patient.app
         self.workers = workers
         self.timeout = timeout
+        self.management_url = management_url
 
     def examine(self) -> list[Finding]:
         """All findings, the worst first. Whatever cannot be reached is a finding; raises `ConfigurationError` only."""
@@ -60,6 +63,7 @@ class Doctor:
         tasks = ask_app.tasks(app, patient.policies_of)
         routes = ask_app.routes(app, [task.name for task in tasks])
         results, expires = ask_app.result_backend(app)
+        queues, policies_error = self._queues(broker, routes.values())
         workers, workers_error = ask_workers.ask(app, self.timeout) if self.workers and broker.reached else (None, None)
         store = patient.redis
         return Facts(
@@ -69,10 +73,11 @@ class Doctor:
             transport_options=broker.options,
             tasks=tasks,
             import_error=import_error,
-            queues=ask_app.queues(app, routes.values()),
+            queues=queues,
             routes=routes,
             redis=ask_redis.merged((*broker.redis, *self._servers(results))),
             rabbit=broker.rabbit,
+            policies_error=policies_error,
             broker_error=broker.error,
             store=store is not None,
             store_hint=_hint(app) if store is None else None,
@@ -82,6 +87,16 @@ class Doctor:
             workers_error=workers_error,
             caches=ask_app.caches([store.connection_pool.connection_kwargs] if store is not None else []),
         )
+
+    def _queues(
+        self, broker: ask_broker.BrokerAnswer, routed: Iterable[str]
+    ) -> tuple[tuple[QueueFacts, ...], str | None]:
+        """The app's queues, with the broker's policies where they can be asked; and why they cannot."""
+        declared = ask_app.queues(self.app, routed)
+        if broker.place is None:
+            return declared, None
+        told, error = ask_management.ask(self.management_url, broker.place)
+        return ask_management.with_policies(declared, told), error
 
     def _servers(self, results: str | None) -> Iterable[ask_redis.Asked]:
         """The store's Redis, and the result backend's."""

@@ -175,6 +175,8 @@ class Facts:
     routes: Mapping[str, str] = field(default_factory=dict)
     redis: tuple[RedisFacts, ...] = ()
     rabbit: RabbitFacts | None = None
+    #: Why RabbitMQ's policies are not known; None: they are, or there are none.
+    policies_error: str | None = None
     #: Why a broker that is neither could not be reached; None: it was, or is one of them.
     broker_error: str | None = None
     #: There is a Redis for letters, parked tasks and the memory of attempts.

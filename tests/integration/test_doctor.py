@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
+import socket
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 import redis
+from kombu import Connection, Queue
 
-from celery_recovery.doctor import CHECKS, Severity
-from tests.services import RedisServer, Worker, wait_until
+from celery_recovery.doctor import CHECKS, Severity, ask_management
+from tests.services import RabbitServer, RedisServer, Worker, wait_until
+from tests.services.process import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULE = "tests.apps.examined"
@@ -54,8 +59,38 @@ def environment(broker: str, backend: str | None, **conf: Any) -> dict[str, str]
     return {**places, **({"CELERY_RESULT_BACKEND": backend} if backend else {})}
 
 
+class ManagedRabbit(RabbitServer):
+    """With the management plugin."""
+
+    def _write_configuration(self) -> None:
+        super()._write_configuration()
+        self.management_port = free_port()
+        (self.directory / "enabled_plugins").write_text("[rabbitmq_management].\n")
+        with (self.directory / "rabbitmq.conf").open("a") as conf:
+            conf.write(f"management.tcp.port = {self.management_port}\nmanagement.tcp.ip = 127.0.0.1\n")
+
+    @property
+    def management_url(self) -> str:
+        return f"http://127.0.0.1:{self.management_port}"
+
+    def told(self, vhost: str) -> str:
+        """What the API says of the queues."""
+        place = ask_management.Place(vhost=vhost, user="guest", password="guest")
+        return str(ask_management.ask(self.management_url, place))
+
+    def policy(self, vhost: str, pattern: str, **definition: Any) -> None:
+        """Set one, over the management API."""
+        body = json.dumps({"pattern": pattern, "apply-to": "queues", "definition": definition}).encode()
+        token = base64.b64encode(b"guest:guest").decode()
+        headers = {"Authorization": f"Basic {token}", "Content-Type": "application/json"}
+        url = f"{self.management_url}/api/policies/{vhost}/test"
+        urllib.request.urlopen(urllib.request.Request(url, body, headers, method="PUT"), timeout=10).close()
+
+
 def doctor(*words: str, broker: str, backend: str | None = None, **conf: Any) -> Ended:
-    """Run the command as an operator does."""
+    """Run the command as an operator does; workers are asked where the words say how long."""
+    if "--timeout" not in words:
+        words = (*words, "--no-workers")
     paths = os.pathsep.join((str(ROOT), *sys.path))
     env = {**os.environ, **environment(broker, backend or broker, **conf), "PYTHONPATH": paths, "COLUMNS": "100"}
     command = [sys.executable, "-m", "celery", "-A", MODULE, "recovery", "doctor", *words]
@@ -76,6 +111,11 @@ def careless_redis() -> Iterator[RedisServer]:
     """It writes nothing down and evicts anything."""
     with RedisServer(options=("--maxmemory", "200mb", "--maxmemory-policy", "allkeys-lru")) as server:
         yield server
+
+
+def _opens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 class TestRedis:
@@ -101,7 +141,7 @@ class TestRedis:
         assert ended.code == 7
         assert ended.output.startswith("LOSS: a task, its letter or its chord can vanish (2)\n")
         assert "  fix    maxmemory-policy noeviction" in ended.output
-        assert f"Found 2 loss ({len(CHECKS)} checks of 1 tasks; 0 workers answered)." in ended.output
+        assert f"Found 2 loss ({len(CHECKS)} checks of 1 tasks; workers were not asked)." in ended.output
         assert max(map(len, ended.output.splitlines())) <= 100
 
     def test_snapshots_only(self, sound_redis):
@@ -147,16 +187,16 @@ class TestRedis:
 @pytest.mark.rabbitmq
 class TestRabbitMQ:
     def test_a_sound_configuration(self, rabbit_url, sound_redis):
-        """No loss, no duplicate, no advice."""
+        """No loss, no duplicate, no advice; that the policies were not asked is all there is to say."""
         ended = doctor("--json", broker=rabbit_url, backend=sound_redis.url(), **CONFIRMED)
-        assert ended.document["findings"] == []
+        assert ended.codes == {"policies-not-asked"}
         assert (ended.code, ended.document["broker"]) == (0, "amqp")
 
     def test_celerys_defaults(self, rabbit_url, sound_redis):
         """The one loss that they leave open is the missing confirm."""
         ended = doctor("--json", broker=rabbit_url, backend=sound_redis.url())
         assert [finding["code"] for finding in ended.serious] == ["publish-unconfirmed"]
-        assert ended.codes - {"publish-unconfirmed"} == {"channel-error-fatal"}
+        assert ended.codes - {"publish-unconfirmed"} == {"channel-error-fatal", "policies-not-asked"}
         assert ended.code == 7
 
     def test_without_a_store(self, rabbit_url):
@@ -169,6 +209,26 @@ class TestRabbitMQ:
         conf = {**CONFIRMED, "task_time_limit": None}
         ended = doctor("--json", broker=rabbit_url, backend=sound_redis.url(), **conf)
         assert "consumer-timeout-unbounded" in ended.codes
+
+    def test_policies(self, sound_redis):
+        """What a policy does to a queue is seen through the management API; if that is not there, it is said."""
+        with ManagedRabbit() as rabbit:
+            broker = rabbit.fresh_url()
+            with Connection(broker) as connection:
+                Queue("celery", durable=True)(connection.default_channel).declare()
+            wait_until(lambda: _opens(rabbit.management_port), what="the management API")
+            ask = ("--json", "--management-url", rabbit.management_url)
+            sound = doctor(*ask, broker=broker, backend=sound_redis.url(), **CONFIRMED)
+            rabbit.policy("v1", "^celery$", **{"max-length": 1000, "message-ttl": 60000})
+            wait_until(lambda: "max-length" in rabbit.told("v1"), what="the API to tell", interval=0.2)  # its own pace
+            dropping = doctor(*ask, broker=broker, backend=sound_redis.url(), **CONFIRMED)
+            refused = ("--json", "--management-url", rabbit.management_url.replace("//", "//guest:wrong@"))
+            found = doctor(*refused, broker=broker, backend=sound_redis.url(), **CONFIRMED)
+        assert sound.document["findings"] == []
+        assert {finding["what"] for finding in dropping.serious} == {"messages live 60 s", "holds 1000 at most"}
+        assert dropping.codes == {"queue-drops"}
+        assert found.codes == {"policies-not-asked"}
+        assert "401" in found.document["findings"][0]["what"]
 
 
 class TestAway:

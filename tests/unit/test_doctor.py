@@ -213,6 +213,10 @@ CASES: dict[str, tuple[list[Facts], list[Facts]]] = {
             replace(queue(quorum=True, delivery_limit=-1), rabbit=replace(RABBIT, version=(4, 0, 5))),
         ],
     ),
+    "policies-not-asked": (
+        [replace(ON_RABBITMQ, policies_error="timed out")],
+        [ON_RABBITMQ, replace(ON_RABBITMQ, policies_error="timed out", rabbit=replace(RABBIT, product="LavinMQ"))],
+    ),
     "quorum-direct-exchange": (
         [setting(queue(quorum=True), park_after=None)],
         [queue(quorum=True), setting(queue(quorum=True, exchange_type="topic"), park_after=None)],

@@ -140,8 +140,8 @@ def channel_error_fatal(facts: Facts) -> Iterator[Found]:
 @check(
     "ack-emulation-off",
     Severity.LOSS,
-    consequence="A task leaves Redis when a worker takes it, and is written nowhere else. All that a worker has taken, "
-    "running or not, is gone with it.",
+    consequence="A task leaves Redis when a worker takes it, and is written nowhere else. All that a worker has "
+    "taken, running or not, is gone with it.",
     fix='Remove "ack_emulation" from broker_transport_options.',
 )
 def ack_emulation_off(facts: Facts) -> Iterator[Found]:
@@ -153,7 +153,7 @@ def ack_emulation_off(facts: Facts) -> Iterator[Found]:
 @check(
     "heartbeat-off",
     Severity.DELAY,
-    consequence="RabbitMQ does not notice that a worker's machine or line is gone until TCP does, which may take hours. "
+    consequence="RabbitMQ does not notice that a worker's machine is gone until TCP does, which may take hours. "
     "Until then what that worker held is not given to another.",
     fix="broker_heartbeat = 120",
 )

@@ -1,4 +1,4 @@
-"""Queues as the app declares them. What a policy on the broker adds is not told over AMQP."""
+"""Queues as the app declares them and, where the management API was asked, as RabbitMQ's policies make them."""
 
 from __future__ import annotations
 
@@ -85,8 +85,7 @@ def queue_drops(facts: Facts) -> Iterator[Found]:
     consequence="RabbitMQ counts how often it has delivered a message again. At the limit it drops it, without a "
     "result or a letter. Every worker that dies adds one for each message it had only prefetched.",
     fix='queue_arguments={"x-dead-letter-exchange": …} for "<queue>", so that it is kept; or "x-delivery-limit": -1, '
-    "and recovery_max_crashes stops what kills its workers. If a policy on the broker names a dead-letter exchange, "
-    "this can be ignored.",
+    "and recovery_max_crashes stops what kills its workers.",
 )
 def delivery_limit(facts: Facts) -> Iterator[Found]:
     """Quorum queues that drop what was delivered too often."""
@@ -152,3 +151,18 @@ def queues_not_created(facts: Facts) -> Iterator[Found]:
     """Letters can only go back to queues that this app lists."""
     if facts.recoverable and not facts.conf["task_create_missing_queues"]:
         yield found("task_create_missing_queues", "False")
+
+
+@check(
+    "policies-not-asked",
+    Severity.UNKNOWN,
+    consequence="A policy on RabbitMQ can bound a queue's length, let its messages expire or limit their deliveries: "
+    "tasks are then dropped, whatever the app declares. AMQP does not tell of policies.",
+    fix="--management-url http://<host>:15672 (add user:password@ if the broker's user may not ask), or read "
+    "rabbitmqctl list_policies and ignore this.",
+)
+def policies_not_asked(facts: Facts) -> Iterator[Found]:
+    """Policies on RabbitMQ that could not be asked."""
+    if facts.rabbit is not None and facts.rabbit.is_rabbitmq and facts.policies_error:
+        host = facts.rabbit.address.rpartition(":")[0]
+        yield found("RabbitMQ's policies", f"could not be asked: {facts.policies_error}", host=host)

@@ -293,6 +293,11 @@ class Recovery(Parts):
         done = LetterState.RECOVERED if isinstance(exc, Ignore) else LetterState.DISCARDED
         self._close_letter(request, type(exc).__name__.lower(), done)
 
+    def completed(self, request: Context) -> None:
+        """The result is stored: of a message that custody knows, this was the end of its life. Never raises."""
+        if "recovery_claimed" in request.__dict__:
+            self.settled(request, "done")
+
     def settled(self, request: Context, state: Literal["done", "left", "waiting"]) -> None:
         """Note that this message needs nothing more: what comes again of it is a twin. Never raises."""
         passage = passage_of(request)

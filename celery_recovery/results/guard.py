@@ -36,9 +36,15 @@ class Guards:
     """The guards of one app's tasks, and what they share."""
 
     def __init__(
-        self, keeper: Keeper, refused: Refused, undisturbed: Callable[[], AbstractContextManager[None]] = nullcontext
+        self,
+        keeper: Keeper,
+        refused: Refused,
+        undisturbed: Callable[[], AbstractContextManager[None]] = nullcontext,
+        done: Callable[[Context], None] = lambda _: None,
     ) -> None:
         self.keeper = keeper
+        #: Told of each success once its result is stored or owed: from then on nothing of the task is left to do.
+        self.done = done
         #: Keeps the completed work's result as a dead letter.
         self.refused = refused
         #: Keeps soft time limits away: the body has ended.
@@ -51,9 +57,10 @@ def install(
     keeper: Keeper,
     refused: Refused,
     undisturbed: Callable[[], AbstractContextManager[None]] = nullcontext,
+    done: Callable[[Context], None] = lambda _: None,
 ) -> None:
     """From now on, in this process and those forked from it, the app's recoverable tasks have guarded backends."""
-    app.__dict__[_ATTRIBUTE] = Guards(keeper, refused, undisturbed)
+    app.__dict__[_ATTRIBUTE] = Guards(keeper, refused, undisturbed, done)
 
 
 def guarded(task: Task, backend: Any) -> Any:
@@ -100,9 +107,12 @@ class Guard:
         outcome = Outcome(kind="done", id=task_id, state=state, result=result, request=request, store=store)
         if request is not None and request.is_eager:
             outcome.store_in(self._unguarded())
-        elif outcome.matters:
-            with self._guards.undisturbed():
+            return
+        with self._guards.undisturbed():
+            if outcome.matters:
                 self._done(outcome)
+            if request is not None:
+                self._guards.done(request)
 
     def mark_as_failure(
         self,

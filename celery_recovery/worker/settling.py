@@ -9,7 +9,6 @@ from typing import Any
 
 from celery import Task, signals
 from celery.app.task import Context
-from celery.backends.base import DisabledBackend
 
 from celery_recovery.decision import Action, Decision, Reason
 from celery_recovery.exceptions import StoreUnavailable
@@ -119,10 +118,6 @@ class SettlingStep(RecoveryStep):
 
     requires = ("celery.worker.components:Pool",)
 
-    def include_if(self, worker: Any) -> bool:
-        """Wherever there is a result backend."""
-        return not isinstance(worker.app.backend, DisabledBackend)
-
     def create(self, worker: Any) -> Settler:
         """The thread, not yet started."""
         app, recovery = worker.app, Recovery.of(worker.app)
@@ -136,7 +131,7 @@ class SettlingStep(RecoveryStep):
             store=store,
             redact=Redactor(recovery.settings.redact).text,
         )
-        install(app, keeper, RefusedLetters(recovery), undisturbed)
+        install(app, keeper, RefusedLetters(recovery), undisturbed, recovery.completed)
         return Settler(keeper)
 
 

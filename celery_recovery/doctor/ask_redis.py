@@ -31,7 +31,18 @@ def ask(client: Any, address: str, role: str) -> Asked:
     except Exception as exc:  # noqa: BLE001  # any client, any error; the report says which
         return RedisFacts(address=address, roles=roles, error=reason(exc)), None
     settings, refused = _settings(client)
-    return _facts(address, roles, info, settings, refused), _text(info.get("run_id"))
+    facts = _facts(address, roles, info, settings, refused)
+    return replace(facts, cluster_size=_cluster_size(client, info)), _text(info.get("run_id"))
+
+
+def _cluster_size(client: Any, info: dict[str, Any]) -> int | None:
+    """How many masters share the keys; None: not told."""
+    if not _flag(info.get("cluster_enabled", 0)):
+        return 0
+    try:
+        return _number(client.execute_command("CLUSTER INFO").get("cluster_size"))
+    except Exception:  # noqa: BLE001  # a user that may not ask
+        return None
 
 
 def _settings(client: Any) -> tuple[dict[str, str], str | None]:

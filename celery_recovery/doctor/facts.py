@@ -101,6 +101,8 @@ class RedisFacts:
     config_error: str | None = None
     version: tuple[int, ...] | None = None
     replica: bool | None = None
+    #: Masters of the cluster it belongs to; 0: it belongs to none.
+    cluster_size: int | None = None
     #: The `save` setting; empty: no snapshots.
     save: str | None = None
     appendonly: bool | None = None

@@ -119,6 +119,15 @@ def _opens(port: int) -> bool:
 
 
 class TestRedis:
+    def test_a_cluster_of_one(self):
+        """Has all keys: it is as good as any other."""
+        with RedisServer(appendonly=True, options=("--cluster-enabled", "yes")) as server:
+            with redis.Redis.from_url(server.url()) as client:
+                client.execute_command("CLUSTER ADDSLOTSRANGE", 0, 16383)
+                wait_until(lambda: client.execute_command("CLUSTER INFO")["cluster_state"] == "ok", what="the cluster")
+            ended = doctor("--json", broker=server.url())
+        assert ended.codes == set()
+
     def test_a_sound_configuration(self, sound_redis):
         """No loss, no duplicate, exit code 0; not even advice."""
         ended = doctor("--json", "--fail-on", "advice", broker=sound_redis.url())
@@ -210,6 +219,7 @@ class TestRabbitMQ:
         ended = doctor("--json", broker=rabbit_url, backend=sound_redis.url(), **conf)
         assert "consumer-timeout-unbounded" in ended.codes
 
+    @pytest.mark.slow
     def test_policies(self, sound_redis):
         """What a policy does to a queue is seen through the management API; if that is not there, it is said."""
         with ManagedRabbit() as rabbit:
@@ -252,6 +262,7 @@ class TestAway:
         assert ended.code == 2
         assert "recovery_park_after" in ended.errors
 
+    @pytest.mark.slow
     def test_a_paused_redis(self):
         """Costs some seconds, and no more."""
         with RedisServer(appendonly=True) as server:

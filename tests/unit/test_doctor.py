@@ -351,6 +351,10 @@ CASES: dict[str, tuple[list[Facts], list[Facts]]] = {
         [server(maxmemory=12_000_000), server(maxmemory=11_000_000, used_memory=None)],
     ),
     "redis-read-only": ([server(replica=True)], [server(replica=None), server("results", replica=True)]),
+    "redis-cluster": (
+        [server(cluster_size=3)],
+        [server(cluster_size=1), server(cluster_size=None), server("results", cluster_size=3)],
+    ),
     "redis-failover": (
         [server(replicas=2)],
         [server(replicas=2, min_replicas_to_write=1), server(replicas=2, min_replicas_to_write=None)],

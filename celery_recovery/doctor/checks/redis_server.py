@@ -166,6 +166,21 @@ def redis_read_only(facts: Facts) -> Iterator[Found]:
 
 
 @check(
+    "redis-cluster",
+    Severity.DUPLICATE,
+    consequence="The clients of the broker and of the store talk to this one node, and every command about a key of "
+    "another node is refused. On the store letters wait in their queue, nothing is parked, and twins are not "
+    "recognised.",
+    fix='recovery_redis_url = "redis://…", of a Redis that is no cluster, or of a cluster with one master.',
+)
+def redis_cluster(facts: Facts) -> Iterator[Found]:
+    """A Redis that has only a part of the keys."""
+    for server in _durable(facts):
+        if (server.cluster_size or 0) > 1:
+            yield found(server.subject, f"one of {server.cluster_size} masters of a cluster")
+
+
+@check(
     "redis-failover",
     Severity.ADVICE,
     consequence="Replicas follow some milliseconds behind. When one takes over, the last writes of the old primary "

@@ -22,6 +22,7 @@ app.conf.update(
     task_ignore_result=True,
     recovery_redis_url=os.environ["JOBS_LEDGER"],
     recovery_intake=False,
+    recovery_park_after=None,
     worker_hijack_root_logger=False,
     broker_connection_retry_on_startup=True,
 )

@@ -22,6 +22,8 @@ logger = logging.getLogger("celery_recovery")
 PATIENCE = 5.0
 #: Share of the lease after which claimed tasks that are not published yet are given back.
 PUBLISH_UNTIL = 0.5
+#: AMQP's reply code for a message that no queue takes.
+_NO_ROUTE = 312
 #: Seconds until a task that no queue takes is tried again: at first, doubled each time, and at most.
 FIRST_TRY, LAST_TRY = 30.0, 3600.0
 
@@ -84,11 +86,11 @@ class Release:
             return
         try:
             self._publish(parked)
-        except Unroutable as exc:
+        except PublishFailed as exc:
+            if not _takes_nothing(exc):
+                raise
             self._closed[place] = str(exc)
             self._refuse(token, parked, exc)
-        except PublishFailed:
-            raise
         except Exception as exc:  # noqa: BLE001  # whatever it is about this message, the others are not to blame
             self._refuse(token, parked, exc)
         else:
@@ -106,8 +108,8 @@ class Release:
             return
         try:
             self.publisher.publish(**message, routing_key=parked.queue)
-        except Unroutable:
-            if parked.queue not in self.publisher.app.amqp.queues:
+        except PublishFailed as exc:
+            if not _takes_nothing(exc) or parked.queue not in self.publisher.app.amqp.queues:
                 raise
             self.publisher.publish(**message, queue=parked.queue)
 
@@ -121,3 +123,8 @@ class Release:
             parked.task, parked.id, parked.queue or parked.routing_key, pause, why,
             extra={"action": "not_released", "task": parked.task, "task_id": parked.id},
         )  # fmt: skip
+
+
+def _takes_nothing(exc: PublishFailed) -> bool:
+    """Whether the broker is there, and has no queue for it."""
+    return isinstance(exc, Unroutable) or getattr(exc.__cause__, "reply_code", None) == _NO_ROUTE

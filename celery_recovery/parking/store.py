@@ -92,9 +92,9 @@ class ParkingStore:
         arguments = (parked.key, f"{parked.due:.6f}", about_message(parked), parked.body, *pairs)
         return bool(self._run("parked_add", arguments) == b"parked")
 
-    def claim(self, token: str, keys: Sequence[str] = (), *, limit: int = BATCH, lease: float = LEASE) -> Claimed:
-        """Claim those that are due, or the ones named, for `lease` seconds; large bodies make it fewer."""
-        wait, *replies = self._run("parked_claim", (token, lease, limit, BYTES, *keys))
+    def claim(self, token: str, keys: Sequence[str] = (), *, limit: int = BATCH, lease: float | None = None) -> Claimed:
+        """Claim those that are due, or the ones named, for `lease` seconds (`LEASE`); large bodies make it fewer."""
+        wait, *replies = self._run("parked_claim", (token, lease or LEASE, limit, BYTES, *keys))
         tasks, others = [], {}
         for key, status, *detail in replies:
             if status == b"claimed":

@@ -16,7 +16,7 @@ import pytest
 import redis
 from celery import Celery, chain, chord
 from celery.exceptions import TaskRevokedError
-from kombu import Connection
+from kombu import Connection, Exchange, Queue
 
 from celery_recovery import Recovery
 from celery_recovery.dead_letters.exchange import Publisher
@@ -413,8 +413,12 @@ class TestWorker:
     def test_topic_exchanges_and_their_queues(self, jobs_with: Callable[..., Jobs]) -> None:
         """What came through a topic goes back to the queue that brought it, and to no other."""
         jobs = jobs_with(**SOON)
+        exchange = Exchange("shop", type="topic")
+        queue = Queue("shop.orders", exchange, routing_key="order.#")
         jobs.worker(env={"JOBS_TOPIC": "1"})
-        jobs.send("fine", "t", countdown=2.5, exchange="shop", routing_key="order.new")
+        with jobs.app.producer_or_acquire() as producer:
+            options = {"exchange": exchange, "routing_key": "order.new", "declare": [queue], "queue": None}
+            jobs.sig("fine", "t").apply_async(countdown=2.5, producer=producer, **options)
         parked_count(jobs, 1)
         assert parking_of(jobs).find().tasks[0].queue == "shop.orders"
         eventually(lambda: jobs.ledger.lines("t") == ["run"])
@@ -495,7 +499,7 @@ class TestFaults:
         parking_of(jobs).park(parked_task("t", queue="gone"))
         assert running.wait_log("cannot go to its queue gone", 30)
         (left,) = parking_of(jobs).find().tasks
-        assert "no queue takes" in left.error
+        assert "NO_ROUTE" in left.error
         with Connection(rabbit_url) as connection:
             connection.default_channel.queue_declare("gone", durable=True, auto_delete=False)
         assert parking_of(jobs).release(ParkedFilter(queue=("gone",))).done == 1
@@ -518,11 +522,11 @@ class TestFaults:
         jobs = jobs_with(recovery_park_after=0.5, recovery_lease=3,
                          broker_transport_options={"visibility_timeout": 4, "unacked_restore_interval": 5})  # fmt: skip
         env = {"JOBS_CRASH": f"celery_recovery.{point}", "JOBS_PARKED_LEASE": "2"}
-        first = jobs.worker(env=env)
+        first = start(jobs, env)
         for n in range(3):
             jobs.send("fine", f"t{n}", countdown=2)
         eventually(lambda: not first.running, what=f"death at {point}")
-        jobs.worker(env=env)
+        start(jobs, env)
         eventually(lambda: all(jobs.ledger.lines(f"t{n}") for n in range(3)), 60, what="all to run")
         parked_count(jobs, 0)
         eventually(lambda: not unacknowledged(jobs))
@@ -532,7 +536,7 @@ class TestFaults:
     def test_five_thousand_wait_without_a_worker(self, jobs_with: Callable[..., Jobs]) -> None:
         """The worker's memory stays flat, all workers are killed, others come, and what is due runs once each."""
         jobs = jobs_with(recovery_park_after=1)
-        worker = jobs.worker(pool="threads", loglevel="WARNING")
+        worker = jobs.worker(pool="threads")
         jobs.send("fine", "first").get(timeout=20)
         before, count, due = memory(worker), 5000, datetime.now(timezone.utc) + timedelta(seconds=600)
         with jobs.app.producer_or_acquire() as producer:
@@ -544,7 +548,7 @@ class TestFaults:
         worker.kill()
         assert parking_of(jobs).count() == count
         soon = datetime.now(timezone.utc) + timedelta(seconds=6)
-        others = [jobs.worker(pool="threads", loglevel="WARNING") for _ in range(2)]
+        others = [jobs.worker(pool="threads") for _ in range(2)]
         for n in range(100):
             jobs.send("fine", f"soon{n}", eta=soon)
         parked_count(jobs, count + 100)
@@ -554,6 +558,12 @@ class TestFaults:
         eventually(lambda: all(jobs.ledger.lines(f"soon{n}") for n in range(100)), 40)
         parked_count(jobs, count)
         assert [n for n in range(100) if len(jobs.ledger.lines(f"soon{n}")) != 1] == []
+
+
+def start(jobs: Jobs, env: dict[str, str]) -> Worker:
+    """A worker of `tests.apps.parking`."""
+    own = {"CELERY_BROKER_URL": jobs.broker, "CELERY_RESULT_BACKEND": jobs.backend, "JOBS_LEDGER": jobs.ledger_url}
+    return jobs._start("tests.apps.parking", env={**own, "JOBS_CONF": json.dumps(jobs.conf), **env})
 
 
 def memory(worker: Worker) -> int:

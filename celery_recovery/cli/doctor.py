@@ -62,6 +62,8 @@ def doctor(
         _list_checks(output, as_json=as_json)
         return
     facts, findings = _examined(ctx, workers=workers, timeout=timeout, management_url=management_url)
+    if not facts.tasks and not ctx.find_root().params.get("app"):
+        output.warn("No app was named (celery -A your_app recovery doctor): this is about Celery's defaults.")
     left_out = sorted({finding.code for finding in findings if finding.code in ignored})
     findings = [finding for finding in findings if finding.code not in ignored]
     failed = [finding for finding in findings if _at_least(finding, fail_on)]

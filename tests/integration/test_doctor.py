@@ -87,13 +87,13 @@ class ManagedRabbit(RabbitServer):
         urllib.request.urlopen(urllib.request.Request(url, body, headers, method="PUT"), timeout=10).close()
 
 
-def doctor(*words: str, broker: str, backend: str | None = None, **conf: Any) -> Ended:
+def doctor(*words: str, broker: str, backend: str | None = None, app: str | None = MODULE, **conf: Any) -> Ended:
     """Run the command as an operator does; workers are asked where the words say how long."""
     if "--timeout" not in words:
         words = (*words, "--no-workers")
     paths = os.pathsep.join((str(ROOT), *sys.path))
     env = {**os.environ, **environment(broker, backend or broker, **conf), "PYTHONPATH": paths, "COLUMNS": "100"}
-    command = [sys.executable, "-m", "celery", "-A", MODULE, "recovery", "doctor", *words]
+    command = [sys.executable, "-m", "celery", *(("-A", app) if app else ()), "recovery", "doctor", *words]
     run = subprocess.run(command, check=False, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60)
     assert "Traceback (most recent call last)" not in run.stderr, run.stderr
     return Ended(run.stdout, run.stderr, run.returncode)
@@ -273,6 +273,11 @@ class TestAway:
 
 
 class TestCommand:
+    def test_without_an_app(self, sound_redis):
+        """Celery's default app says nothing about anybody's; whoever forgot -A is told."""
+        ended = doctor("--json", broker=sound_redis.url(), app=None)
+        assert "No app was named" in ended.errors
+
     def test_fail_on(self, careless_redis):
         """The level from which on the exit code is 7."""
         url = careless_redis.url()

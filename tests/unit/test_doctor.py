@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -639,6 +641,23 @@ class TestApp:
         """Its kind, without connecting to it."""
         kind, _ = ask_app.result_backend(Celery("shop", backend=url, set_as_current=False))
         assert kind == found
+
+    @pytest.mark.parametrize(
+        ("location", "shared"),
+        [
+            ("redis://127.0.0.1:6379/1", True),
+            ("redis://:secret@localhost/1", True),
+            (["redis://other:6379/1", "redis://localhost:6379/1"], True),
+            ("redis://127.0.0.1:6379/2", False),
+            ("127.0.0.1:11211", False),
+        ],
+    )
+    def test_djangos_caches(self, location, shared, monkeypatch):
+        """One in the database of the store is found; clearing it would empty the store."""
+        settings = SimpleNamespace(CACHES={"default": {"LOCATION": location}, "local": {"BACKEND": "locmem"}})
+        monkeypatch.setitem(sys.modules, "django.conf", SimpleNamespace(settings=settings))
+        found = ask_app.caches([{"host": "127.0.0.1", "port": 6379, "db": 1}])
+        assert found == (("default",) if shared else ())
 
     def test_modules_that_cannot_be_imported(self):
         """Are told, with the error."""

@@ -42,11 +42,11 @@ def intake_off(facts: Facts) -> Iterator[Found]:
 @check(
     "store-in-cache",
     Severity.LOSS,
-    consequence="Clearing that cache (cache.clear() in Django) empties the whole database: <kept>.",
+    consequence="Clearing that cache (cache.clear() in Django) empties the whole database: dead letters, parked "
+    "tasks, and the queues if the broker is there too.",
     fix="Another database or another Redis for the cache.",
 )
 def store_in_cache(facts: Facts) -> Iterator[Found]:
-    """A Django cache lives in the database of the store or the broker."""
+    """A Django cache lives in the database of the store."""
     if facts.caches:
-        kept = "dead letters, parked tasks, and the queues if the broker is there too"
-        yield found("CACHES", f"{listed(facts.caches)}: in the same Redis database", kept=kept)
+        yield found("CACHES", f"{listed(facts.caches)}: in the same Redis database")

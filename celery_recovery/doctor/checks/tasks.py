@@ -170,8 +170,8 @@ def memory_too_short(facts: Facts) -> Iterator[Found]:
 @check(
     "soft-shutdown-off",
     Severity.ADVICE,
-    consequence="On a cold shutdown (SIGQUIT, or a second SIGTERM, as some supervisors send) running tasks are ended "
-    "at once, and start again elsewhere from the beginning.",
+    consequence="On a cold shutdown (SIGQUIT, Ctrl-C twice, or SIGTERM where REMAP_SIGTERM is SIGQUIT) running tasks "
+    "are ended at once, and start again elsewhere from the beginning.",
     fix="worker_soft_shutdown_timeout = <seconds that most tasks need>",
 )
 def soft_shutdown_off(facts: Facts) -> Iterator[Found]:

@@ -101,6 +101,8 @@ def _admit_passage(parts: Parts, task: Task, request: Context, passage: Passage,
         _finish_for(task, request, started.ended)
         _drop(task, request, "twin")
     request.recovery_claimed = True
+    if started.verdict == "letter":
+        return _meant(task, started.ended)
     if started.crashes:
         request.recovery_evidence = {"crashes": list(started.evidence)}
     if started.verdict != "poison":
@@ -111,6 +113,16 @@ def _admit_passage(parts: Parts, task: Task, request: Context, passage: Passage,
         f"its worker died {started.crashes} times while this task ran, last {last or 'unknown'}"
     )
     return lost
+
+
+def _meant(task: Task, letter: Mapping[str, Any] | None) -> BaseException:
+    """What it had failed of when its worker died at writing the letter; `Recovery.act` finds that letter again."""
+    try:
+        found = task.backend.exception_to_python((letter or {}).get("exc"))
+    except Exception:  # noqa: BLE001  # whatever was told of it
+        found = None
+    lost: BaseException = WorkerLostError("its worker died while its dead letter was written")
+    return found if isinstance(found, Exception) else lost
 
 
 def _drop_if_stored(task: Task, request: Context) -> None:

@@ -11,7 +11,8 @@ broker delivers it again, or it is a retry, a snooze, or a release from parking.
 
 - **Announced first.** `leave` names the copy that will follow before it is published. A worker killed in between leaves
   a message that is delivered again and an announced copy that may or may not exist: the message runs again, and the
-  announced copy is revoked. Whichever of two copies comes too late is dropped at its start.
+  announced copy is revoked. Whichever of two copies comes too late is dropped at its start. Of a dead letter the
+  announcement is the letter's own text: whoever finds it unfinished writes it, and the body does not run again.
 - **A crash** is a start without an end, by a worker that does not run it any more. A message that was merely prefetched
   has no start and is not blamed. After `max_crashes` of them the task is poison.
 - **One suspect at a time.** All that ran when a worker died look the same. So of the tasks that have crashed one, each
@@ -25,7 +26,7 @@ Times are unix seconds by the clock of the Redis server.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import redis
@@ -41,7 +42,7 @@ __all__ = ("PRESENCE", "Custody", "Started", "Verdict", "passage_arguments")
 #: Seconds after its last beat that a worker is taken to live; it beats three times in that time.
 PRESENCE = 15.0
 
-Verdict = Literal["new", "run", "twin", "busy", "wait", "poison"]
+Verdict = Literal["new", "run", "twin", "letter", "busy", "wait", "poison"]
 
 
 class Started(NamedTuple):
@@ -52,7 +53,7 @@ class Started(NamedTuple):
     crashes: int = 0
     #: Of each crash: `{at, worker}`, when it had started and where.
     evidence: tuple[dict[str, Any], ...] = ()
-    #: Of a twin: how its life ended, as `leave` and `end` were told.
+    #: Of a twin or a letter: how its life ended, as `leave` and `end` were told.
     ended: dict[str, Any] | None = None
 
 
@@ -73,9 +74,16 @@ class Custody:
             started, _ = self._start(passage, boot, worker, redelivered)
         return started
 
-    def leave(self, passage: Passage, next_copy: str, boot: str, worker: str = "") -> tuple[bool, Any]:
-        """Announce the copy that will follow (`""`: a dead letter). False: somebody else has seen to it, and how."""
-        arguments = (*passage_arguments(passage), next_copy, boot, worker, self._ttl)
+    def leave(
+        self, passage: Passage, next_copy: str, boot: str, worker: str = "", letter: Mapping[str, Any] | None = None
+    ) -> tuple[bool, Any]:
+        """Announce the copy that will follow (`""`: a dead letter, and what it will say).
+
+        False: somebody else has seen to it, and how. True with a letter: somebody meant to write that one, and may not
+        have; it is to be written, whatever else was announced.
+        """
+        told = json.dumps(letter, default=repr) if letter is not None else ""
+        arguments = (*passage_arguments(passage), next_copy, boot, worker, self._ttl, told)
         verdict, ended = self._run("attempt_leave", arguments)
         return verdict == b"go", _json(ended)
 

@@ -39,7 +39,6 @@ from celery import Celery, Task, signals
 from celery.app.task import Context
 from celery.exceptions import Ignore, Reject, Retry
 from celery.utils.serialization import raise_with_context
-from kombu.utils.encoding import safe_repr
 
 from celery_recovery.actions import Failure, chords_of
 from celery_recovery.admission import admit, is_first, passage_of, replay_of
@@ -56,6 +55,7 @@ from celery_recovery.monitoring.watch import Watch
 from celery_recovery.parts import Parts
 from celery_recovery.policy import RecoveryPolicy
 from celery_recovery.task_options import course_within, task_policy
+from celery_recovery.telling import as_told, exception_told, letter_told
 
 __all__ = ("Recovery",)
 
@@ -220,12 +220,15 @@ class Recovery(Parts):
             return self.actions.retry(failure, decision) if decision.action is Action.RETRY else failure.exc
         if not again and decision.action not in (Action.DEAD_LETTER, Action.MANUAL_REVIEW):
             return failure.exc
-        failure, taken_over = self._announced(failure, again=again)
-        if taken_over is not None:
-            return taken_over
-        if again:
+        hold = self._holds(failure)
+        failure, go, told = self._announced(failure, None if again else letter_told(failure, decision, hold=hold))
+        if not go:
+            return self._taken_over(failure, told)
+        if told is not None:  # a letter that somebody began
+            failure, decision, hold = as_told(failure, decision, told)
+        elif again:
             return self.actions.retry(failure, decision)
-        outcome = self.actions.dead_letter(failure, decision, hold=self._holds(failure))
+        outcome = self.actions.dead_letter(failure, decision, hold=hold)
         self._ended(failure, outcome)
         return outcome
 
@@ -331,18 +334,21 @@ class Recovery(Parts):
         mode = failure.task.recovery_on_dead_letter or self.settings.on_dead_letter
         return mode == "hold" or (mode == "auto" and bool(chords_of(failure.request)))
 
-    def _announced(self, failure: Failure, *, again: bool) -> tuple[Failure, BaseException | None]:
-        """Say what will follow before it is published; or, where somebody else has seen to the end, how to leave."""
+    def _announced(self, failure: Failure, letter: Mapping[str, Any] | None) -> tuple[Failure, bool, Any]:
+        """Say what will follow before it is published: this letter, or (None) the next attempt.
+
+        With it `Custody.leave`'s answer: whether to go on, and the letter that is known of it already.
+        """
         onward = failure.passage.next()
         if failure.passage.life and self.custody is not None:
+            copy, worker = "" if letter is not None else onward.copy, failure.request.hostname or ""
             try:
-                here = (me().boot, failure.request.hostname or "")
-                go, ended = self.custody.leave(failure.passage, onward.copy if again else "", *here)
+                go, told = self.custody.leave(failure.passage, copy, me().boot, worker, letter)
             except StoreUnavailable as exc:
                 self._unannounced(failure, exc)
             else:
-                return replace(failure, onward=onward), None if go else self._taken_over(failure, ended)
-        return replace(failure, onward=replace(onward, copy="")), None  # nobody was told of it: nobody may miss it
+                return replace(failure, onward=onward), go, told
+        return replace(failure, onward=replace(onward, copy="")), True, None  # nobody was told of it: it is not missed
 
     def _taken_over(self, failure: Failure, ended: Any) -> BaseException:
         """The exception that the letter tells of, so that the caller sees no other; else nothing is left to say."""
@@ -357,7 +363,7 @@ class Recovery(Parts):
         if self.custody is None or not failure.passage.life:
             return
         given_back = isinstance(outcome, Reject)
-        told = {"how": "letter"} if isinstance(outcome, Ignore) else {"how": "letter", "exc": _told(outcome)}
+        told = {"how": "letter"} if isinstance(outcome, Ignore) else {"how": "letter", "exc": exception_told(outcome)}
         try:
             self.custody.end(failure.passage, "waiting" if given_back else "done", None if given_back else told)
         except StoreUnavailable as exc:
@@ -425,13 +431,3 @@ class Recovery(Parts):
     def _flush(self, **_: Any) -> None:
         if "stats" in self.__dict__:
             self.stats.flush()
-
-
-def _told(exc: BaseException) -> dict[str, Any]:
-    """An exception as result backends keep it."""
-    module = type(exc).__module__
-    return {
-        "exc_type": type(exc).__qualname__,
-        "exc_message": [safe_repr(arg) for arg in exc.args],
-        "exc_module": module,
-    }

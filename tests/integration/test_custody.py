@@ -160,6 +160,15 @@ class TestLeave:
         custody.end(FIRST, "done", {"how": "letter"})
         assert custody.leave(FIRST, "", "a") == (False, {"how": "letter"})
 
+    def test_a_letter_begun(self, custody):
+        """Whoever comes after a worker that died at writing a letter writes that letter, and does not run the body."""
+        dead = worker(custody, "dead", alive=False)
+        custody.leave(FIRST, "", dead, letter={"how": "letter"})
+        boot = worker(custody, "a")
+        started = custody.start(FIRST, boot, redelivered=True)
+        assert (started.verdict, started.ended) == ("letter", {"how": "letter"})
+        assert custody.leave(FIRST, FIRST.next().copy, boot) == (True, {"how": "letter"})
+
     def test_last_announcement_counts(self, custody):
         """The main process announces after its child was killed at it: the child's copy is revoked."""
         boot = worker(custody, "a")

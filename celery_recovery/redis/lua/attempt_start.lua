@@ -13,11 +13,12 @@
   ARGV[8]  seconds that this is remembered
 
   Returns  a list: verdict; crashes so far; of each crash what is known, as JSON (a list of {at, worker}); and of a twin
-           how its life ended, as JSON, of a busy one the life of the worker that runs it
+           or a letter how its life ended, as JSON, of a busy one the life of the worker that runs it
            'new'     go on; nothing was known of this life
            'run'     go on
            'twin'    another copy has taken its place, or it has ended: drop it
            'busy'    another worker, which lives, still runs it: ask again later
+           'letter'  a dead letter of it was meant to be written, and may not have been: write it
            'wait'    it has crashed a worker, and so has another that this worker runs now: ask again later
            'poison'  it has crashed its worker too often
 ]]
@@ -41,6 +42,7 @@ if known then
         if redelivered then return {'busy', crashes, seen, known.boot} end
         return {'twin', crashes, seen, ''}
       end
+      if known.state == 'leaving' and known.ended ~= '' then return {'letter', crashes, seen, known.ended} end
       local crash = cjson.encode({at = tonumber(known.at), worker = known.worker})
       seen = crashes == 0 and '[' .. crash .. ']' or string.sub(seen, 1, -2) .. ',' .. crash .. ']'
       crashes = crashes + 1

@@ -69,6 +69,10 @@ class Door:
         self._line: Line[Kept] = Line("recovery-door", self._keep)
         self._ends: Line[Kept] = Line("recovery-door-ends", self._end, longest=_MOST_ENDS)
         self._kept: deque[Kept] = deque()
+        self._strategies: Mapping[str, Any] = consumer.strategies
+        self._zone: Any = None
+        #: Tasks whose own strategy reads messages in a way that is not known here.
+        self._odd: frozenset[str] = frozenset()
 
     # -- taking over
 
@@ -87,6 +91,8 @@ class Door:
         """Celery's handler of a message, behind ours."""
         passing = (*self.consumer.connection_errors, *self.consumer.channel_errors)
         admits = self.admits
+        self._zone = self.app.timezone
+        self._odd = frozenset(name for name, task in self.app.tasks.items() if task.Strategy not in _KNOWN_STRATEGIES)
 
         def on_task_received(message: Any) -> Any:
             if not admits(message):
@@ -108,10 +114,10 @@ class Door:
             if "task" not in headers:
                 return self._admits_old(message, headers)
             name = name_of(headers["task"])
-            if self._reads_its_own_way(name):
+            if name in self._odd:
                 return True
             check_fields(headers, self._zone)
-            if name not in self.consumer.strategies:
+            if name not in self._strategies:
                 self.on_unknown_task(None, message, KeyError(name))
                 return False
             payload = message.payload
@@ -131,22 +137,14 @@ class Door:
             self.on_unknown_message(payload, message)
             return False
         name = name_of(payload["task"])
-        if self._reads_its_own_way(name):
+        if name in self._odd:
             return True
         check_fields({**payload, **headers}, self._zone)
-        if name not in self.consumer.strategies:
+        if name not in self._strategies:
             self.on_unknown_task(payload, message, KeyError(name))
             return False
         check_body(parts_of(payload))
         return True
-
-    def _reads_its_own_way(self, name: str) -> bool:
-        task = self.app.tasks.get(name)
-        return task is not None and task.Strategy not in _KNOWN_STRATEGIES
-
-    @property
-    def _zone(self) -> Any:
-        return self.app.timezone
 
     def _guard_pool(self) -> None:
         """A message may wait for the pool, and be handed over from a timer or another's end, outside of any handler."""

@@ -29,9 +29,20 @@ RESERVED = frozenset(
     {name for name in dir(Context) if not name.startswith("__") and callable(getattr(Context, name))}
     | {"recovery_running", "recovery_outcome", "recovery_asked", "recovery_inner"}
 )
+#: The canvas is laid over the request, and may not stand for what the request is about.
+_NOT_CANVAS = RESERVED | {
+    "id",
+    "task",
+    "args",
+    "kwargs",
+    "delivery_info",
+    "properties",
+    "hostname",
+    "headers",
+    "is_eager",
+}
 #: Seconds, retries: beyond these nobody means it.
 _LARGEST = 1e9
-_LISTS = ("callbacks", "errbacks", "chain")
 #: Characters of a value that are shown.
 _SHOWN = 80
 
@@ -130,6 +141,34 @@ def _check_moment(name: str, value: Any, zone: Any) -> None:
         raise Unsound(f"{name}: {told(value)} is no time that can be waited for ({type(exc).__name__})") from exc
 
 
+def _check_embed(embed: Any) -> None:
+    """Links that cannot be read fail only after the task has run, and with it."""
+    if not isinstance(embed, Mapping) or not all(isinstance(key, str) for key in embed):
+        raise Unsound(f"its canvas is {told(embed)}, not a mapping of names")
+    if not _NOT_CANVAS.isdisjoint(embed):
+        raise Unsound(f"its canvas has names that are not its own: {', '.join(_NOT_CANVAS.intersection(embed))}")
+    for name, check in _CANVAS:
+        check(name, embed.get(name), None)
+
+
+def _check_links(name: str, links: Any, _: Any) -> None:
+    if links and not (isinstance(links, (list, tuple)) and all(map(_is_signature, links))):
+        raise Unsound(f"its {name} are {told(links)}, not a list of signatures")
+
+
+def _check_link(name: str, link: Any, _: Any) -> None:
+    if link and not _is_signature(link):
+        raise Unsound(f"its {name} is {told(link)}, not a signature")
+
+
+def _is_signature(link: Any) -> bool:
+    if not isinstance(link, Mapping) or not isinstance(link.get("task"), str):
+        return False
+    kind, options = link.get("subtask_type"), link.get("options")
+    return (kind is None or kind in Signature.TYPES) and (not options or isinstance(options, Mapping))
+
+
+_CANVAS = (("callbacks", _check_links), ("errbacks", _check_links), ("chain", _check_links), ("chord", _check_link))
 _CHECKS = (
     ("shadow", _check_text),
     ("group", _check_text),
@@ -139,25 +178,5 @@ _CHECKS = (
     ("expires", _check_moment),
     ("stamped_headers", _check_names),
     ("stamps", _check_mapping),
+    *_CANVAS,  # which a header may say where the body does not
 )
-
-
-def _check_embed(embed: Any) -> None:
-    """Links that cannot be read fail only after the task has run, and with it."""
-    if not isinstance(embed, Mapping) or not all(isinstance(key, str) for key in embed):
-        raise Unsound(f"its canvas is {told(embed)}, not a mapping of names")
-    if not RESERVED.isdisjoint(embed):
-        raise Unsound(f"its canvas has a name that Celery needs for itself: {', '.join(RESERVED.intersection(embed))}")
-    for name in _LISTS:
-        links = embed.get(name)
-        if links and not (isinstance(links, (list, tuple)) and all(map(_is_signature, links))):
-            raise Unsound(f"its {name} are {told(links)}, not a list of signatures")
-    if embed.get("chord") and not _is_signature(embed["chord"]):
-        raise Unsound(f"its chord is {told(embed['chord'])}, not a signature")
-
-
-def _is_signature(link: Any) -> bool:
-    if not isinstance(link, Mapping) or not isinstance(link.get("task"), str):
-        return False
-    kind, options = link.get("subtask_type"), link.get("options")
-    return (kind is None or kind in Signature.TYPES) and (not options or isinstance(options, Mapping))

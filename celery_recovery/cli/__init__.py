@@ -39,6 +39,7 @@ Exit codes, of every command:
     commands_at={
         "status": "celery_recovery.cli.status:status",
         "dlq": "celery_recovery.cli.dlq:dlq",
+        "parked": "celery_recovery.cli.parked:parked",
         "doctor": "celery_recovery.cli.doctor:doctor",
     },
     epilog=EXIT_CODES,

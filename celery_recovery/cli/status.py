@@ -10,6 +10,7 @@ import click
 
 from celery_recovery.cli.command import RecoveryCommand, option
 from celery_recovery.cli.figures import group_documents, show_groups, show_states
+from celery_recovery.cli.parked_looking import show_parking
 from celery_recovery.cli.session import Session, session
 from celery_recovery.cli.table import Column
 from celery_recovery.cli.text import age
@@ -35,7 +36,7 @@ _COLUMNS = (
 @option("--json", "as_json", is_flag=True, group=_GROUP, help="One JSON document instead of tables.")
 @click.pass_context
 def status(ctx: click.Context, since: str, limit: int, as_json: bool) -> None:
-    """Show letters by queue, the rates of the last hour, and the largest error groups, on one screen."""
+    """Show letters by queue, parked tasks, the rates of the last hour, and the largest error groups, on one screen."""
     begin = _begin(since)
     with session(ctx, as_json=as_json) as here:
         document = _gathered(here, begin, limit)
@@ -69,12 +70,15 @@ def _gathered(here: Session, begin: float, limit: int) -> dict[str, Any]:
         "since": begin,
         "rates": [rate.to_dict() for rate in rates],
         "groups": group_documents(here, here.letters.groups(limit)),
+        "parked": here.recovery.parked.stats().to_dict() if here.recovery.parked else None,
     }
 
 
 def _show(output: Output, document: dict[str, Any], limit: int) -> None:
     output.heading(f"Dead letters of {document['app'] or 'the app'}")
     show_states(output, document["by_state"], document["oldest"])
+    if document["parked"] is not None:
+        show_parking(output, document["parked"])
     output.title(f"Attempts of the last {age(document['since'])}")
     _show_rates(output, document["rates"], limit)
     show_groups(output, document["groups"])

@@ -12,8 +12,10 @@ import pytest
 from celery_recovery.cli import EXIT_CODES, recovery
 from celery_recovery.cli.failures import ExitCode
 from celery_recovery.cli.filters import FILTER_NAMES, filter_options
+from celery_recovery.cli.parked_filters import PARKED_FILTER_NAMES, parked_filter_options
 from celery_recovery.dead_letters.filter import Filter
 from celery_recovery.dead_letters.state import LetterState
+from celery_recovery.parking import ParkedFilter
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "cli.md").read_text("utf-8")
 #: Heading of each section -> its text.
@@ -46,6 +48,7 @@ def documented(section: str) -> set[str]:
 
 COMMANDS = dict(commands(recovery))
 FILTER = spellings(click.command()(filter_options(lambda: None)))
+PARKED_FILTER = spellings(click.command()(parked_filter_options(lambda: None)))
 
 
 def test_every_command_has_its_section() -> None:
@@ -62,7 +65,11 @@ def test_every_option_is_documented(words: str) -> None:
     if "[FILTER]" in SECTIONS[words]:
         assert options >= FILTER
         options -= FILTER
-    assert options == documented(words)
+    if "[PARKED FILTER]" in SECTIONS[words]:
+        assert options >= PARKED_FILTER
+        assert documented("parked list") >= PARKED_FILTER
+        options -= PARKED_FILTER
+    assert options == documented(words) - (PARKED_FILTER if words == "parked list" else set())
 
 
 def test_the_filter_is_documented() -> None:
@@ -74,6 +81,11 @@ def test_the_filter_has_an_option_for_all_that_a_filter_asks() -> None:
     """What `Filter` knows can be asked for on the command line."""
     names = {"ids": "id", "args": "arg"}
     assert {names.get(name, name) for name in Filter.__slots__} == set(FILTER_NAMES)
+
+
+def test_the_filter_for_parked_tasks_has_an_option_for_all_that_it_asks() -> None:
+    """What `ParkedFilter` knows can be asked for on the command line."""
+    assert {{"ids": "id"}.get(name, name) for name in ParkedFilter.__slots__} == set(PARKED_FILTER_NAMES)
 
 
 def test_exit_codes_are_the_same_everywhere() -> None:

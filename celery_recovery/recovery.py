@@ -226,10 +226,11 @@ class Recovery(Parts):
             return self._taken_over(failure, told)
         if told is not None:  # a letter that somebody began
             failure, decision, hold = as_told(failure, decision, told)
-        elif again:
-            return self.actions.retry(failure, decision)
-        outcome = self.actions.dead_letter(failure, decision, hold=hold)
-        self._ended(failure, outcome)
+            again = False
+        retry, dead_letter = self.actions.retry, self.actions.dead_letter
+        outcome = retry(failure, decision) if again else dead_letter(failure, decision, hold=hold)
+        if not isinstance(outcome, Retry):
+            self._ended(failure, outcome)
         return outcome
 
     def record(self, failure: Failure, decision: Decision, outcome: BaseException) -> None:

@@ -17,6 +17,7 @@ from celery_recovery.exceptions import StoreUnavailable
 from celery_recovery.results.bounded import bounded
 from celery_recovery.results.keeper import MAIN_TIMEOUT, TASK_TIMEOUT, Keeper, refusal
 from celery_recovery.results.owed import Outcome, Owed
+from celery_recovery.results.watching import watch_softly
 
 __all__ = ("Guard", "guarded", "install")
 
@@ -61,6 +62,7 @@ def install(
 ) -> None:
     """From now on, in this process and those forked from it, the app's recoverable tasks have guarded backends."""
     app.__dict__[_ATTRIBUTE] = Guards(keeper, refused, undisturbed, done)
+    watch_softly(app, keeper)
 
 
 def guarded(task: Task, backend: Any) -> Any:

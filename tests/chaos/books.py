@@ -17,6 +17,9 @@ from tests.chaos.site import Site
 
 __all__ = ("excused", "story", "violations")
 
+#: How a task may end whose process died during its last attempt.
+_DEATHS = frozenset({"WorkerLostError"})
+
 
 def violations(site: Site, ids: Mapping[str, str], ends: Mapping[str, End], kills: int) -> list[str]:
     """What differs from how it must end; empty when the books balance. `kills`: how many processes were killed."""
@@ -50,7 +53,9 @@ def _of_token(site: Site, token: str, task_id: str, end: End, letter: Letter | N
 
 def _exceptions(token: str, end: End, result: Any, letter: Letter | None, kills: int) -> list[str]:
     """A child that dies on its last attempt ends it with its own death, and rightly so."""
-    right = {end.exception, "WorkerLostError"} if kills else {end.exception}
+    right = {end.exception, *_DEATHS} if kills else {end.exception}
+    if end.exception == "SystemExit":  # what is no Exception reaches the caller as one that names it
+        right |= {"NotAnException"}
     found = []
     if end.exception and end.state == "FAILURE" and result and result["status"] == "FAILURE":
         name = (result.get("result") or {}).get("exc_type")

@@ -37,6 +37,8 @@ PATIENCE = 25.0
 STILL = 2.0
 #: Seconds that an idle worker is watched, to know what it does anyway.
 IDLE = 4.0
+#: Seconds after which an operator whose command did not do it gives it once more.
+AGAIN = 3.0
 #: Roles whose process is no worker's.
 _OPERATORS = ("replay", "command")
 
@@ -232,6 +234,7 @@ class _Run:
         self.idle = idle
         self.ids: dict[str, str] = {}
         self.operator: tuple[Spawned, tuple[str, list[Any]]] | None = None
+        self._again_at: float | None = None
 
     def outcome(self, broker: str) -> Outcome:
         result = Outcome(broker, self.scenario.name, str(self.target) if self.target else None)
@@ -302,10 +305,18 @@ class _Run:
         """What people and supervisors do: another worker for a dead one, the same command again."""
         if not self.site.workers[-1].running:
             self.site.worker()
-        if self.operator is not None and not self.operator[0].running and len(self.site.others) == 1 and self._killed():
-            call, arguments = self.operator[1]
-            if self.target is not None and self.target.step.startswith(_OPERATORS):
-                self.operator = (self.site.other(call, arguments, None), self.operator[1])
+        if self.operator is not None and not self.operator[0].running and self._again_at is None:
+            self._again_at = time.monotonic() + AGAIN
+        if self.operator is not None and self._again_at is not None and self._killed():
+            self._command_again(self.operator[1])
+
+    def _command_again(self, order: tuple[str, list[Any]]) -> None:
+        """At once, and later when that was too early: what a dead command held comes back after its lease."""
+        if self.target is None or not self.target.step.startswith(_OPERATORS):
+            return
+        if len(self.site.others) == 1 or time.monotonic() > (self._again_at or 0):
+            self._again_at = None
+            self.operator = (self.site.other(order[0], order[1], None), order)
 
     def _killed(self) -> list[str]:
         return [line["step"] for line in steps.read_trace(self.site.trace) if line["when"] == "killed"]

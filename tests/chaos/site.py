@@ -21,6 +21,9 @@ from tests.chaos.zygote import Nursery, Spawned
 
 __all__ = ("Services", "Site", "until")
 
+#: Seconds that children of a dead main process are given to finish what they were doing.
+ORPHANED = 4.0
+
 
 def until(condition: Callable[[], Any], timeout: float, interval: float = 0.03) -> bool:
     """True as soon as the condition is; False when time is up."""
@@ -54,10 +57,12 @@ class Site:
         self.conf = {**self._conf(), **(conf or {})}
         self.app: Celery = make_app(self.conf)
         self.app.backend.on_task_call = lambda *_, **__: None  # nobody waits for results, so none is subscribed to
+        self.app.backend.remove_pending_result = lambda result: result
         self.redis = redis.Redis.from_url(services.redis_url)
         self.redis.flushdb()
         self.workers: list[Spawned] = []
         self.others: list[Spawned] = []
+        self._dead_since: dict[int, float] = {}
 
     def _conf(self) -> dict[str, Any]:
         """What is quick here and slow elsewhere: the lease, and how soon Redis gives messages back without it."""
@@ -185,16 +190,23 @@ class Site:
         return int(parked.count()) if parked is not None else 0
 
     def restless(self, *, letters: bool = True) -> dict[str, int]:
-        """What is not yet where it ends: messages that wait or are held, parked tasks, processes without their parent.
+        """What is not yet where it ends: messages that wait or are held, parked tasks, children without their parent.
 
-        Without `letters`, the letters' queue is where they end.
+        Without `letters`, the letters' queue is where they end. A child counts for `ORPHANED` seconds only: after its
+        last task it still waits half a minute for its dead parent to read what it said (billiard's habit).
         """
         waiting = self.waiting()
         if not letters:
             waiting.pop(self.letter_queue)
-        orphans = sum(not process.running and process.group_running for process in self.workers)
+        orphans = sum(self._is_orphaned(worker) for worker in self.workers)
         found = {**waiting, "held": self.held(), "parked": self.parked(), "orphans": orphans}
         return {name: count for name, count in found.items() if count}
+
+    def _is_orphaned(self, worker: Spawned) -> bool:
+        if worker.running:
+            return False
+        since = self._dead_since.setdefault(worker.pid, time.monotonic())
+        return worker.group_running and time.monotonic() - since < ORPHANED
 
     # -- the end
 

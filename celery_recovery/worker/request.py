@@ -51,7 +51,9 @@ class RecoverableRequest(Request):  # type: ignore[misc]  # celery is untyped
         exc = None if return_ok else self._process_end(exc_info.exception)
         if exc is None:
             super().on_failure(exc_info, send_failed_event, return_ok)
-            self._settle_if_cut_off("left" if isinstance(_bare(exc_info.exception), Retry) else "done")
+            ended = _bare(exc_info.exception)
+            if not isinstance(ended, (Ignore, Reject)):  # of those the child has said itself what became of the message
+                self._settle_if_cut_off("left" if isinstance(ended, Retry) else "done")
         elif isinstance(exc, WorkerLostError) and self._success_is_stored():
             super().on_failure(exc_info, send_failed_event, return_ok)
         else:

@@ -16,6 +16,7 @@ The rest is kombu's: the order of queues and priorities, the poller, publish and
 from __future__ import annotations
 
 import logging
+import weakref
 from collections.abc import Callable
 from functools import cache, cached_property
 from queue import Empty
@@ -65,8 +66,8 @@ class LeasedQoS(kombu_redis.QoS):  # type: ignore[misc]  # kombu is untyped
         """A consumer gets this message; the channel knows under which token it is held."""
         token, self.channel.token = self.channel.token, None
         if token is not None:
-            self.channel.lease.keep(delivery_tag, self.channel.holding, token)
-        virtual.QoS.append(self, message, delivery_tag)
+            self.channel.lease.keep(self, self.channel.holding, token, message)
+        virtual.QoS.append(self, weakref.ref(message), delivery_tag)  # the lease sees when nobody has it any more
 
     def ack(self, delivery_tag: Any) -> None:
         """Done with it."""
@@ -81,6 +82,14 @@ class LeasedQoS(kombu_redis.QoS):  # type: ignore[misc]  # kombu is untyped
             self.channel.lease.release(delivery_tag)
         virtual.QoS.ack(self, delivery_tag)
 
+    def get(self, delivery_tag: Any) -> Any:
+        """The message; None if nobody has it any more."""
+        return self._delivered[delivery_tag]()
+
+    def forget(self, delivery_tag: Any) -> None:
+        """Count it no longer."""
+        virtual.QoS.ack(self, delivery_tag)
+
     def restore_unacked(self, client: Any = None) -> list[Any]:  # noqa: ARG002  # kombu's
         """All back to their queues."""
         self._flush()
@@ -93,7 +102,7 @@ class LeasedQoS(kombu_redis.QoS):  # type: ignore[misc]  # kombu is untyped
         """The channel is closed: the lease sees to what it held."""
         self._on_collect.cancel()
         self._flush()
-        self.channel.lease.channel_closed(dict(self._delivered))
+        self.channel.lease.channel_closed(list(self._delivered))
         self._delivered.clear()
         self._delivered.restored = True
 

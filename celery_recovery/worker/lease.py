@@ -18,7 +18,7 @@ import logging
 import random
 import weakref
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -54,6 +54,12 @@ class Kept(NamedTuple):
 
     holding: Holding
     token: bytes
+    #: The message, as long as somebody has it.
+    message: Callable[[], Any]
+    #: When it was delivered, on the clock of `native.now`.
+    since: float
+    #: Counts what is delivered; kombu's `QoS`.
+    qos: Any
 
 
 class Lease:
@@ -67,18 +73,21 @@ class Lease:
         #: What becomes of an item of a queue that is no message: called with its bytes, the queue's name and what was
         #: wrong. When it returns, the item is let go; when it raises, or is None, the item stays held by this worker.
         self.on_undecodable: Callable[[bytes, str, Exception], object] | None = None
+        #: Seconds after which a message that nobody has in memory any more goes back; the transport's option.
+        self.visibility_timeout = 3600.0
         #: Whether the broker tells when a queue gets something; None: not known yet.
         self.tracking: bool | None = None
         self._life = json.dumps({**identity.to_dict(), "hostname": hostname, "lease": seconds})
         self._holdings: dict[tuple[Any, ...], tuple[Holding, Holding]] = {}
         self._current: tuple[Holding, Holding] | None = None
         self._kept: dict[Any, list[Kept]] = {}
-        self._loose: dict[Any, tuple[Kept, Callable[[], Any]]] = {}
+        self._loose: dict[Any, Kept] = {}
         self._unreleased: deque[Kept] = deque()
         self._unreturned: deque[tuple[Kept, bool]] = deque()
         self._beaten = float("-inf")
         self._doubtful = 0
-        self._lock = original("_thread", "allocate_lock")()
+        self._lock = original("_thread", "allocate_lock")()  # between beats and the end
+        self._books = original("_thread", "allocate_lock")()  # around every change of what is kept
         self._started = False
         self._retired = False
 
@@ -111,6 +120,7 @@ class Lease:
             keys = Keys(f"{channel.global_keyprefix}{channel.unacked_key}")
             self._holdings[place] = (self._holding(pool, keys), self._holding(channel.lease_pool(), keys))
         self._current = self._holdings[place]
+        self.visibility_timeout = float(channel.visibility_timeout)
         holding = self._current[0]
         self.beat(holding)
         if not self._started:
@@ -118,9 +128,11 @@ class Lease:
             start_thread(self._work)
         return holding
 
-    def keep(self, delivery_tag: Any, holding: Holding, token: bytes) -> None:
-        """A consumer was given this message."""
-        self._kept.setdefault(delivery_tag, []).append(Kept(holding, token))
+    def keep(self, qos: Any, holding: Holding, token: bytes, message: Any) -> None:
+        """A consumer is given this message."""
+        kept = Kept(holding, token, weakref.ref(message), now(), qos)
+        with self._books:
+            self._kept.setdefault(message.delivery_tag, []).append(kept)
 
     def release(self, delivery_tag: Any) -> None:
         """It was acknowledged or rejected. A broker that is away is told later."""
@@ -142,17 +154,19 @@ class Lease:
         except redis.RedisError:
             self._unreturned.append((kept, leftmost))
 
-    def channel_closed(self, messages: Mapping[Any, Any]) -> None:
+    def channel_closed(self, delivery_tags: Iterable[Any]) -> None:
         """A channel with unacknowledged messages was closed, mostly because its connection was lost.
 
-        What runs goes on, and is acknowledged when it ends. What nobody can acknowledge any more, because nothing holds
+        What runs goes on, and is acknowledged when it ends. What nobody can acknowledge any more, because nobody has
         the message, and what the consumer cancels (countdowns), goes back to its queue.
         """
         cancelled = {request.message.delivery_tag for request in tuple(getattr(state, "scheduled_requests", ()))}
-        for tag, message in messages.items():
+        for tag in delivery_tags:
             kept = self._kept.get(tag)
             if kept:
-                self._loose[tag] = (kept[-1], _nobody if tag in cancelled else weakref.ref(message))
+                self._loose[tag] = kept[-1]
+                if tag in cancelled:
+                    self._let_go(tag, kept[-1])
 
     def beat(self, holding: Holding) -> None:
         """Tell that this worker lives, and notice if it had not for a lease. Raises redis-py's errors."""
@@ -202,6 +216,7 @@ class Lease:
                     self.beat(holding)
                 if time_now >= next_look and not self._retired:
                     next_look = time_now + random.uniform(*LOOKS)  # noqa: S311  # it spreads looks, it guards nothing
+                    self._give_back_forgotten()
                     self._settle()
                     reaper.look()
             except redis.RedisError as exc:
@@ -214,13 +229,11 @@ class Lease:
 
     def _settle(self) -> None:
         """What could not be told to the broker is told now; what nobody holds any more goes back."""
-        for tag, (kept, message) in list(self._loose.items()):
+        for tag, kept in list(self._loose.items()):
             if kept not in self._kept.get(tag, ()):
                 self._loose.pop(tag, None)  # acknowledged meanwhile
-            elif message() is None:
-                self._loose.pop(tag, None)
-                self._kept.get(tag, []).remove(kept)
-                self._unreturned.append((kept, False))
+            elif kept.message() is None:
+                self._let_go(tag, kept)
         while self._unreleased:
             self._unreleased[0].holding.release(self._unreleased[0].token)
             self._unreleased.popleft()
@@ -228,6 +241,20 @@ class Lease:
             kept, leftmost = self._unreturned[0]
             kept.holding.give_back(tokens=[kept.token], leftmost=leftmost)
             self._unreturned.popleft()
+
+    def _let_go(self, tag: Any, kept: Kept) -> None:
+        self._loose.pop(tag, None)
+        if self._strike(tag, kept) is not None:
+            self._unreturned.append((kept, False))
+
+    def _give_back_forgotten(self) -> None:
+        """What nobody has in memory, and nobody acknowledged for so long, goes back, as kombu has it."""
+        before = now() - self.visibility_timeout
+        for tag, held in list(self._kept.items()):
+            for kept in [one for one in held if one.since < before and one.message() is None]:
+                logger.warning("a message was forgotten unacknowledged: it goes back", extra={"action": "abandoned"})
+                kept.qos.forget(tag)
+                self._let_go(tag, kept)
 
     def _was_silent(self, *, registered: bool) -> None:
         self.silences += 1
@@ -240,13 +267,19 @@ class Lease:
         )  # fmt: skip
 
     def _forget(self, delivery_tag: Any) -> Kept | None:
-        kept = self._kept.get(delivery_tag)
-        if not kept:
-            return None
-        first = kept.pop(0)
-        if not kept:
-            del self._kept[delivery_tag]
-        return first
+        """Strike the oldest delivery with this tag off the books."""
+        held = self._kept.get(delivery_tag)
+        return self._strike(delivery_tag, held[0]) if held else None
+
+    def _strike(self, delivery_tag: Any, kept: Kept) -> Kept | None:
+        with self._books:
+            held = self._kept.get(delivery_tag, [])
+            if kept not in held:
+                return None
+            held.remove(kept)
+            if not held:
+                del self._kept[delivery_tag]
+            return kept
 
     def _holding(self, pool: Any, keys: Keys) -> Holding:
         client = redis.Redis(connection_pool=pool)
@@ -299,7 +332,3 @@ def _is_redis(connection: Any) -> bool:
     """Whether this is kombu's transport, with unacknowledged messages at all."""
     options = connection.transport_options or {}
     return issubclass(connection.get_transport_cls(), kombu_redis.Transport) and options.get("ack_emulation", True)
-
-
-def _nobody() -> None:
-    """In place of a reference to a message that is given up."""

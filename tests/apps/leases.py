@@ -48,3 +48,14 @@ def first_run_hangs(self: Task, token: str) -> None:
     """Ends only where it runs a second time."""
     if ledger().note(token) == 1:
         time.sleep(3600)
+
+
+@app.task(base=BASE)
+def compute(token: str, seconds: float) -> None:
+    """Keeps the interpreter busy."""
+    book = ledger()
+    book.note(token, "start")
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        sum(range(1000))
+    book.note(token, "end")

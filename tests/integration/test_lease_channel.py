@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +21,8 @@ from celery_recovery.worker.lease import Lease
 from celery_recovery.worker.reaper import Reaper
 from tests.integration.jobs_client import eventually
 from tests.services import RedisServer
+from tests.services.process import Process, free_port
+from tests.services.redis_server import find_redis_server
 
 pytestmark = pytest.mark.redis
 
@@ -243,7 +246,7 @@ def test_still_mine(reader, redis_url, redis_client):
     boot = one.lease.identity.boot
     redis_client.delete(f"unacked.alive.{boot}")
     other = Holding(redis_client, Keys("unacked"), "other", "{}", 15)
-    token = sorted(field for field in redis_client.hkeys(f"unacked.held.{boot}") if field != b"next")[0]
+    token = min(field for field in redis_client.hkeys(f"unacked.held.{boot}") if field != b"next")
     assert other.give_back(boot, [token], force=False) == 1
     redis_client.delete(f"unacked.held.{boot}", "unacked.lives")
     one.lease._beaten -= 3600  # as after a pause
@@ -335,3 +338,71 @@ def test_large_messages_and_odd_queue_names(reader, redis_url, redis_client):
     one.lease.retire()
     assert redis_client.llen(name) == 1
     assert len(redis_client.lindex(name, 0)) > 2_000_000
+
+
+def test_a_forgotten_message(reader, redis_url, redis_client):
+    """Unacknowledged and in nobody's memory, it goes back after kombu's `visibility_timeout`, and counts no longer."""
+    one = reader(visibility_timeout=1)
+    one.consume("q", prefetch=2)
+    for body in ("kept", "forgotten"):
+        publish(redis_url, body)
+    kept, _ = one.drain(2)
+    one.got.clear()
+    del _
+    eventually(lambda: redis_client.llen("q") == 1, what="the forgotten one to be back")
+    assert held(redis_client) == 1
+    (again,) = one.drain()
+    assert again.headers["redelivered"]
+    kept.ack()
+    again.ack()
+    assert held(redis_client) == 0
+
+
+def test_sentinels(own_redis, tmp_path):
+    """The master that sentinels name; the heartbeat asks them too."""
+    port, config = free_port(), tmp_path / "sentinel.conf"
+    config.write_text(f"port {port}\nsentinel monitor main 127.0.0.1 {own_redis.port} 1\n")
+    sentinel = Process([find_redis_server(), str(config), "--sentinel"], stdout=subprocess.DEVNULL)
+    try:
+        asked = redis.Redis(port=port)
+        eventually(lambda: _answers(asked), what="the sentinel to know its master")
+        one = Reader(f"sentinel://127.0.0.1:{port}/0", master_name="main")
+        one.consume("q")
+        publish(own_redis.url(), "hello")
+        (message,) = one.drain()
+        client = redis.Redis.from_url(own_redis.url())
+        assert held(client) == 1
+        assert one.lease.tracking
+        message.ack()
+        assert held(client) == 0
+        one.close()
+        assert not client.keys("unacked.*")
+    finally:
+        sentinel.kill()
+
+
+def _answers(sentinel: redis.Redis) -> bool:
+    try:
+        return bool(sentinel.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "main"))
+    except redis.ConnectionError:
+        return False
+
+
+def test_a_unix_socket(own_redis_with_socket, redis_url):
+    """The other way to reach a Redis."""
+    path = str(own_redis_with_socket.directory / "redis.sock")
+    one = Reader(f"redis+socket://{path}")
+    one.consume("q")
+    publish(own_redis_with_socket.url(), "hello")
+    (message,) = one.drain()
+    client = redis.Redis(unix_socket_path=path)
+    assert held(client) == 1
+    message.ack()
+    assert held(client) == 0
+    one.close()
+
+
+@pytest.fixture
+def own_redis_with_socket() -> Iterator[RedisServer]:
+    with RedisServer(options=("--unixsocket", "redis.sock")) as server:
+        yield server

@@ -128,6 +128,7 @@ def test_pools_that_share_the_process(fleet: Fleet, pool: str) -> None:
     assert len(fleet.starts("done")) == 1
 
 
+@pytest.mark.slow
 def test_a_worker_that_starts_after_the_death(fleet: Fleet) -> None:
     """Nobody was there when it died: the next worker finds what it held."""
     first = fleet.worker()
@@ -169,7 +170,7 @@ def test_a_stopped_worker_on_this_machine_is_not_robbed(fleet_with: Callable[...
     eventually(lambda: fleet.held() == 2)
     os.kill(first.pid, signal.SIGSTOP)
     second = fleet.worker(concurrency=1)
-    time.sleep(6)  # two leases
+    time.sleep(4.5)  # a lease and a half
     assert fleet.held() == 2
     os.kill(first.pid, signal.SIGCONT)
     eventually(lambda: fleet.ended("long", "next"))
@@ -177,6 +178,7 @@ def test_a_stopped_worker_on_this_machine_is_not_robbed(fleet_with: Callable[...
     assert "went back" not in second.log
 
 
+@pytest.mark.slow
 def test_a_stopped_worker_on_another_machine(fleet_with: Callable[..., Fleet]) -> None:
     """It is robbed after its lease, finds out when it goes on, and works on under a new registration."""
     fleet = fleet_with(recovery_lease=3)
@@ -194,14 +196,27 @@ def test_a_stopped_worker_on_another_machine(fleet_with: Callable[..., Fleet]) -
     eventually(lambda: fleet.ended("new"))
 
 
+@pytest.mark.slow
+def test_a_task_that_keeps_all_greenlets_waiting(fleet_with: Callable[..., Fleet]) -> None:
+    """The heartbeat has a thread of its own: a greenlet that computes for longer than the lease is not robbed."""
+    fleet = fleet_with(recovery_lease=3)
+    fleet.worker(pool="gevent", env=ELSEWHERE)
+    fleet.send("compute", "busy", 16)  # the lease is four times as long where tasks share the process
+    eventually(lambda: fleet.starts("busy"))
+    other = fleet.worker(env=ELSEWHERE)
+    eventually(lambda: fleet.ended("busy"), 30)
+    assert len(fleet.starts("busy")) == 1
+    assert "is gone" not in other.log
+
+
 def test_longer_than_the_visibility_timeout(fleet_with: Callable[..., Fleet]) -> None:
     """A task and a countdown longer than `visibility_timeout` run once, with another worker waiting to take them."""
     options = {"visibility_timeout": 1, "unacked_restore_interval": 0.5, "unacked_restore_throttle": 1}
     fleet = fleet_with(broker_transport_options=options)
     fleet.worker(concurrency=1)
     fleet.worker(concurrency=1)
-    fleet.send("work", "long", 5)
-    fleet.send("work", "later", countdown=5)
+    fleet.send("work", "long", 3.5)
+    fleet.send("work", "later", countdown=3.5)
     eventually(lambda: fleet.ended("long", "later"), 15)
     assert fleet.starts("long") == fleet.starts("later") == ["start False"]
 
@@ -209,11 +224,11 @@ def test_longer_than_the_visibility_timeout(fleet_with: Callable[..., Fleet]) ->
 def test_beside_a_plain_worker(fleet: Fleet) -> None:
     """A worker without this package is not robbed, and does not rob."""
     plain = fleet.worker(plain=True, concurrency=1)
-    fleet.send("work", "theirs", 6)
+    fleet.send("work", "theirs", 4)
     eventually(lambda: fleet.starts("theirs"))
     ours = fleet.worker(concurrency=1)
     fleet.app.control.cancel_consumer("celery", destination=[plain.name], reply=True)
-    fleet.send("work", "ours", 6)
+    fleet.send("work", "ours", 3)
     eventually(lambda: fleet.ended("theirs", "ours"))
     assert len(fleet.starts("theirs")) == len(fleet.starts("ours")) == 1
     assert "went back" not in ours.log
@@ -250,6 +265,18 @@ def test_warm_shutdown_leaves_nothing_behind(fleet: Fleet) -> None:
     assert all(item["headers"]["redelivered"] for item in left)
 
 
+def test_cold_shutdown_leaves_nothing_behind(fleet: Fleet) -> None:
+    """What is cut off in the middle goes back like what had not begun."""
+    worker = fleet.worker(concurrency=1)
+    fleet.send("first_run_hangs", "cut")
+    fleet.send("work", "p1")
+    eventually(lambda: fleet.ledger.lines("cut") and fleet.held() == 2)
+    os.kill(worker.pid, signal.SIGQUIT)
+    eventually(lambda: not worker.running)
+    assert fleet.client.keys("unacked.*") == []
+    assert fleet.client.llen("celery") == 2
+
+
 def test_the_connection_is_lost(fleet: Fleet) -> None:
     """A running task goes on and is acknowledged; what the worker drops from its memory comes back."""
     worker = fleet.worker(concurrency=1)
@@ -264,6 +291,7 @@ def test_the_connection_is_lost(fleet: Fleet) -> None:
     assert [len(fleet.starts(token)) for token in ("running", "prefetched", "later")] == [1, 1, 1]
 
 
+@pytest.mark.slow
 def test_redis_restarts(worker: Callable[..., Worker], own_redis: RedisServer, redis_url: str) -> None:
     """An outage longer than the lease makes no living worker look dead, and what ended meanwhile is acknowledged."""
     fleet = Fleet(worker, own_redis.url(), redis_url, recovery_lease=3)
@@ -293,7 +321,7 @@ def test_redis_is_flushed(fleet_with: Callable[..., Fleet]) -> None:
     assert worker.wait_log("its registration was gone")
 
 
-@pytest.mark.parametrize("pool", ["prefork", "threads"])
+@pytest.mark.parametrize("pool", ["prefork", pytest.param("threads", marks=pytest.mark.slow)])
 def test_queues_come_and_go(fleet_with: Callable[..., Fleet], pool: str) -> None:
     """`add_consumer` and `cancel_consumer` at run time; replies and broadcasts leave nothing held."""
     fleet = fleet_with(task_create_missing_queues=True)

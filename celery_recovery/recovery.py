@@ -43,6 +43,7 @@ from celery.utils.serialization import raise_with_context
 from celery_recovery.actions import Failure, chords_of
 from celery_recovery.admission import admit, is_first, passage_of, replay_of
 from celery_recovery.call import Call
+from celery_recovery.confirms import confirm
 from celery_recovery.dead_letters.origin import Origin
 from celery_recovery.dead_letters.state import LetterState
 from celery_recovery.decision import Action, Ask, Asked, Decision, Reason, Situation, decide, unix_time
@@ -405,6 +406,7 @@ class Recovery(Parts):
         self._wired = True
         for blueprint, steps in _STEPS.items():
             self.app.steps[blueprint].update(f"celery_recovery.worker.{step}" for step in steps)
+        confirm(self.app)
         self._watch.connect()
         signals.worker_process_shutdown.connect(self._flush)
         signals.worker_shutdown.connect(self._flush)

@@ -49,6 +49,8 @@ class Jobs:
         self.app = Celery("jobs-client", broker=broker, backend=self.backend, set_as_current=False)
         self.app.conf.update(recovery_redis_url=ledger, accept_content=["json", "pickle", "msgpack"])
         self.app.conf.update(self.conf)
+        if broker.startswith("amqp"):  # no app with a recoverable task, which would see to it itself
+            self.app.conf.broker_transport_options = {"confirm_publish": True}
         self.app.conf.result_accept_content = ["json", "pickle", "msgpack"]
         self._start = worker
 

@@ -163,10 +163,13 @@ class Enumeration:
             return self._background[broker]
 
     def points(self, broker: str, scenario: str) -> list[Point]:
-        """Every steady step, before and after, alone and with the whole worker; of the background only the first."""
+        """Every steady step, before and after, alone and with the whole worker.
+
+        Of what an idle worker does too, the first of each kind, in the one scenario that lasts long enough.
+        """
         found = []
         for step in self.steps(broker, scenario):
-            if step.unsteady or (step.background and step.number > 1):
+            if step.unsteady or (step.background and not (SCENARIOS[scenario].background and step.number == 1)):
                 continue
             modes = ("process",) if step.role in _OPERATORS else ("process", "group")
             whens = (

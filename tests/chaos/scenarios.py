@@ -43,6 +43,8 @@ class Scenario:
     second: Callable[[Site, Ids], tuple[str, list[Any]]] | None = None
     second_ends: Mapping[str, End] = field(default_factory=dict)
     second_only: bool = False
+    #: It lasts long enough for what an idle worker does all the time: that is enumerated here, and nowhere else.
+    background: bool = False
     conf: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -112,6 +114,7 @@ SCENARIOS = {
     scenario.name: scenario
     for scenario in (
         Scenario("success", _one("work"), {"t": OK}),
+        Scenario("long", _one("work", 4), {"t": OK}, background=True),
         Scenario("retry", _one("flaky"), {"t": SECOND}),
         Scenario("self_retry", _one("by_hand"), {"t": SECOND}),
         Scenario("exhausted", _one("broken", "network"), {"t": _dead(3, "ConnectionResetError")}),
@@ -143,7 +146,7 @@ SCENARIOS = {
         Scenario("discard", _one("controlled", "discard"), {"t": End("FAILURE", None, 0, 1, "Discard")}),
         Scenario("killed_child", _one("deadly", "kill"), {"t": SECOND}),
         Scenario("poison", _one("deadly", "kill", 99), {"t": _dead(3, "WorkerLostError")}),
-        Scenario("exit", _one("deadly", "exit"), {"t": _dead(exception="SystemExit")}),
+        Scenario("exit", _one("deadly", "exit", 99), {"t": _dead(exception="SystemExit")}),
         Scenario("hard_limit", _one("deadly", "sleep", time_limit=1), {"t": SECOND}),
         Scenario(
             "park", _one("controlled", "snooze", 1.5), {"t": SECOND}, conf={"recovery_park_after": 0.5}

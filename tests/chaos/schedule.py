@@ -40,7 +40,7 @@ KINDS: dict[str, Kind] = {
     "parked by snooze": Kind("controlled", ("snooze", 4), share=3),
     "kills its process": Kind("deadly", ("kill",), share=3),
     "kills every process": Kind("deadly", ("kill", 99), end="dead", exception="WorkerLostError", share=1),
-    "exits": Kind("deadly", ("exit",), end="dead", exception="SystemExit", share=2),
+    "exits": Kind("deadly", ("exit", 99), end="dead", exception="SystemExit", share=2),
     "hard limit": Kind("deadly", ("sleep",), (("time_limit", 1),), share=1),
     "soft limit": Kind("deadly", ("sleep",), (("soft_time_limit", 1),), share=1),
     "unwritable": Kind("unwritable", end="dead", exception="EncodeError", share=2),

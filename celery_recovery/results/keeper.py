@@ -31,7 +31,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
 NEXT_LOOK = 5.0
 #: Seconds to wait for one answer of the backend: in a task's own process or thread, and in the main process, whose
 #: event loop stands still meanwhile.
-TASK_TIMEOUT, MAIN_TIMEOUT = 10.0, 3.0
+TASK_TIMEOUT, MAIN_TIMEOUT = 5.0, 2.0
 #: Outcomes and bytes that one process keeps in memory at most.
 MEMORY_COUNT, MEMORY_BYTES = 1000, 64 << 20
 #: Seconds between two tries to settle them.

@@ -1,9 +1,10 @@
-"""Sending a task from within a worker must not fail because the result backend cannot be watched.
+"""Sending a task from within a worker must not fail, or take long, because the result backend cannot be watched.
 
-Celery's Redis backend subscribes to the result of what is sent: of every task under threads-like pools (gevent,
-eventlet), of every group anywhere, and so of two callbacks of one task. While Redis is away that takes 20 s and then
-raises, *after* the body has succeeded and maybe after the message was sent: the task is recorded as failed, and its
-chain is lost. Next to nobody waits inside a worker for what a worker has sent; who does asks the backend first.
+Celery's Redis backend subscribes to the result of what is sent: of every task under gevent and eventlet, of every group
+anywhere, and so of two callbacks of one task. While Redis is away that takes 20 s and then raises, *after* the body has
+succeeded and maybe after the message was sent: the task is recorded as failed, and its chain is lost. Unsubscribing,
+when the result object goes, takes as long. Next to nobody waits inside a worker for what a worker has sent; who does
+asks the backend first.
 """
 
 from __future__ import annotations
@@ -40,18 +41,19 @@ def _softened(backend: Any, keeper: Keeper) -> Any:
     consumer = getattr(backend, "result_consumer", None)
     if consumer is not None and hasattr(consumer, "_ensure"):
         consumer.consume_from = _soft(consumer, consumer.consume_from, keeper)
+        consumer.cancel_for = _soft(consumer, consumer.cancel_for, keeper)
     return backend
 
 
-def _soft(consumer: Any, consume_from: Callable[[str], Any], keeper: Keeper) -> Callable[[str], Any]:
+def _soft(consumer: Any, method: Callable[[str], Any], keeper: Keeper) -> Callable[[str], Any]:
     backend, patient = consumer.backend, consumer._ensure  # noqa: SLF001
 
-    @wraps(consume_from)
+    @wraps(method)
     def soft(task_id: str) -> Any:
         hurried = bounded(backend, MAIN_TIMEOUT)
         consumer.backend, consumer._ensure = hurried, hurried.ensure  # noqa: SLF001
         try:
-            return consume_from(task_id)
+            return method(task_id)
         except Exception as exc:
             if not _is_away(exc, keeper):
                 raise

@@ -66,7 +66,7 @@ class LeasedQoS(kombu_redis.QoS):  # type: ignore[misc]  # kombu is untyped
         """A consumer gets this message; the channel knows under which token it is held."""
         token, self.channel.token = self.channel.token, None
         if token is not None:
-            self.channel.lease.keep(self, self.channel.holding, token, message)
+            self.channel.lease.books.keep(self, self.channel.holding, token, message)
         virtual.QoS.append(self, weakref.ref(message), delivery_tag)  # the lease sees when nobody has it any more
 
     def ack(self, delivery_tag: Any) -> None:
@@ -123,6 +123,8 @@ class LeasedChannel(_Base):  # type: ignore[misc]
     waiting = False
     _missed_at: float | None = None
     _prepared: Any = None
+    #: Names the socket that `_prepared` is, in the tokens of what was asked for on it.
+    _asked_on: str | None = None
     _queues: list[str]
     _take_pool: Any = None
     _sentinel_manager: Any
@@ -211,6 +213,8 @@ class LeasedChannel(_Base):  # type: ignore[misc]
         connection = self.client.connection
         if connection._sock is not self._prepared:  # noqa: SLF001
             self._switch_on(connection)
+            self.lease.books.closed(self._asked_on)
+            self._asked_on = self.lease.books.opened()
             self._prepared, self._missed_at = connection._sock, None  # noqa: SLF001
         if self._missed_at is not None and monotonic() - self._missed_at < RECHECK:
             self.waiting, self._in_poll, self._brpop_sent_at = True, connection, None
@@ -218,10 +222,11 @@ class LeasedChannel(_Base):  # type: ignore[misc]
         queues = self._queue_cycle.consume(len(self.active_queues))
         if not queues:
             return
-        self._queues = queues
+        self._queues, self.waiting = queues, False
         self._in_poll, self._brpop_sent_at = connection, monotonic()
         keys = self._queue_keys(queues)
-        connection.send_command("EVALSHA", self._take, len(keys) + 1, self.holding.keys.held(self.holding.boot), *keys)
+        held = self.holding.keys.held(self.holding.boot)
+        connection.send_command("EVALSHA", self._take, len(keys) + 1, held, *keys, self._asked_on)
 
     def ask_again(self) -> None:
         """Called before each poll: stop waiting when nothing was heard for long, in case a notification was lost."""
@@ -284,24 +289,29 @@ class LeasedChannel(_Base):  # type: ignore[misc]
         if not popped:
             raise Empty
         key, message = bytes_to_str(popped[0]), popped[1]
-        token = self.holding.hold(f"{self.global_keyprefix}{key}", message)
+        with self.lease.books.asking() as name:
+            token = self.holding.hold(f"{self.global_keyprefix}{key}", message, name)
+            self.lease.books.in_hand.add(token)
         return self._hand_over(key.rsplit(self.sep, 1)[0], token, message)
 
     def basic_get(self, queue: str, no_ack: bool = False, **_: Any) -> Any:
         """One message, or None."""
-        taken = self.holding.take(self._queue_keys([queue]))
-        if taken is None:
-            return None
+        with self.lease.books.asking() as name:
+            taken = self.holding.take(self._queue_keys([queue]), name)
+            if taken is None:
+                return None
+            self.lease.books.in_hand.add(taken.token)
         try:
-            message = self.Message(loads(bytes_to_str(taken.message)), channel=self)
-        except Exception as exc:  # noqa: BLE001  # an item of a queue may be anything
-            self._undecodable(queue, taken.token, taken.message, exc)
+            message = self.Message(_payload(taken.message), channel=self)
+        except UndecodableMessage as exc:
+            self._undecodable(queue, taken.token, taken.message, exc.__cause__ or exc)
             return None
         if no_ack:
             self.holding.release(taken.token)
         else:
             self.token = taken.token
             self.qos.append(message, message.delivery_tag)
+        self.lease.books.in_hand.discard(taken.token)
         return message
 
     def _queue_keys(self, queues: list[str]) -> list[str]:
@@ -316,8 +326,10 @@ class LeasedChannel(_Base):  # type: ignore[misc]
 
     def _hand_over(self, queue: str, token: bytes, message: bytes) -> bool:
         self._queue_cycle.rotate(queue)
+        self.lease.books.in_hand.add(token)
         if queue not in self.connection._callbacks:  # noqa: SLF001  # its consumer was cancelled meanwhile
             self.holding.give_back(tokens=[token])
+            self.lease.books.in_hand.discard(token)
             return True
         self.token = token
         try:
@@ -325,13 +337,18 @@ class LeasedChannel(_Base):  # type: ignore[misc]
         except UndecodableMessage as exc:
             self.token = None
             self._undecodable(queue, token, message, exc.__cause__ or exc)
+            return True
+        except BaseException:
+            self.lease.books.in_hand.discard(token)
+            raise
         if self.token is not None:  # its consumer acknowledges nothing
             self.token = None
             self.holding.release(token)
+        self.lease.books.in_hand.discard(token)
         return True
 
     def _undecodable(self, queue: str, token: bytes, message: bytes, exc: BaseException) -> None:
-        """It stays held, unless somebody takes it over."""
+        """It stays held and in hand, unless somebody takes it over."""
         context = {"action": "undecodable", "queue": queue}
         keeper: Callable[..., object] | None = self.lease.on_undecodable
         if keeper is None:
@@ -343,6 +360,7 @@ class LeasedChannel(_Base):  # type: ignore[misc]
             logger.exception("an item of the queue %s is no message and stays held", queue, extra=context)
         else:
             self.holding.release(token)
+            self.lease.books.in_hand.discard(token)
 
     # -- the end
 
@@ -354,6 +372,8 @@ class LeasedChannel(_Base):  # type: ignore[misc]
         if self.waiting:
             self.waiting, self._in_poll = False, None
         super().close()
+        self.lease.books.closed(self._asked_on)
+        self._asked_on = None
 
 
 class LeasedPoller(kombu_redis.MultiChannelPoller):  # type: ignore[misc]  # kombu is untyped

@@ -8,11 +8,12 @@ and whose a message is nobody can tell. Here a script moves it from the queue in
     <root>.lives         hash    boot -> JSON: `Identity`, hostname, lease (s). A field goes when the life holds nothing
     <root>.alive.<boot>  string  the heartbeat. Expires after the lease
     <root>.held.<boot>   hash    token -> length of the queue's key, `:`, the queue's key, the message as it was taken;
-                                 `next` -> the last token given. Goes with the life
+                                 `next` -> the last number given. Goes with the life
     <root>.taken.<boot>  set     tokens that others took from the worker. Expires a day after the last
 
-Tokens grow by one with each message and, at each heartbeat, to the clock's microseconds: none is given twice, not even
-by a Redis that has lost its last seconds.
+A token is a number, a dot, and the name of the connection on which the message was asked for: an answer may be lost
+with its connection. Numbers grow by one with each message and, at each heartbeat, to the clock's microseconds: none is
+given twice, not even by a Redis that has lost its last seconds.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from typing import Any, NamedTuple
 
 import redis
 
-__all__ = ("Holding", "Keys", "Taken", "redelivered", "source")
+__all__ = ("Holding", "Keys", "Taken", "connection_of", "number_of", "redelivered", "source")
 
 #: Messages given back in one round trip.
 CHUNK = 100
@@ -81,19 +82,20 @@ class Holding:
         keys = (self.keys.lives, self.keys.alive(self.boot), self.keys.held(self.boot))
         return int(self._scripts["beat"](keys, (self.boot, self.life, int(self.lease * 1000), _seed())))
 
-    def take(self, queues: Sequence[str]) -> Taken | None:
+    def take(self, queues: Sequence[str], connection: str) -> Taken | None:
         """One message from the first of the queues' keys that has one."""
-        reply = self._scripts["take"]((self.keys.held(self.boot), *queues))
+        keys = (self.keys.held(self.boot), *queues)
+        reply = self._scripts["take"](keys, (connection,))
         if reply == -1:
             self.beat()
-            reply = self._scripts["take"]((self.keys.held(self.boot), *queues))
+            reply = self._scripts["take"](keys, (connection,))
         return Taken(*reply) if isinstance(reply, list) else None
 
-    def hold(self, queue: str, message: bytes) -> bytes:
+    def hold(self, queue: str, message: bytes, connection: str) -> bytes:
         """Write down what was taken in another way; returns its token."""
         value = _packed(queue, message)
         keys = (self.keys.held(self.boot), self.keys.lives)
-        token = self._scripts["hold"](keys, (self.boot, self.life, _seed(), value))
+        token = self._scripts["hold"](keys, (self.boot, self.life, _seed(), value, connection))
         return bytes(token)
 
     def release(self, *tokens: bytes) -> int:
@@ -127,7 +129,7 @@ class Holding:
         heartbeat. Atomic for each message: whoever is killed here, or races here with another, loses and doubles none.
         """
         life = boot or self.boot
-        found: Iterable[bytes] = self._tokens(life) if tokens is None else tokens
+        found: Iterable[bytes] = self.tokens(life) if tokens is None else tokens
         remembered = 0 if boot is None else REMEMBERED * 1000
         moved = 0
         for chunk in _chunks(found):
@@ -154,10 +156,10 @@ class Holding:
         keys = (self.keys.lives, self.keys.alive(life), self.keys.held(life))
         return bool(self._scripts["leave"](keys, (life, int(force))))
 
-    def _tokens(self, boot: str) -> list[bytes]:
-        """The newest first: the last to be pushed is the next to run."""
-        fields: Any = self.client.hkeys(self.keys.held(boot))
-        return sorted((field for field in fields if field != b"next"), key=int, reverse=True)
+    def tokens(self, boot: str | None = None) -> list[bytes]:
+        """Of what a life holds, the newest first: the last to be pushed is the next to run."""
+        fields: Any = self.client.hkeys(self.keys.held(boot or self.boot))
+        return sorted((field for field in fields if field != b"next"), key=number_of, reverse=True)
 
 
 _NAMES = ("beat", "give_back", "hold", "leave", "take")
@@ -167,6 +169,16 @@ _NAMES = ("beat", "give_back", "hold", "leave", "take")
 def source(name: str) -> str:
     """The text of `lua/broker/<name>.lua`."""
     return (files("celery_recovery.redis") / "lua" / "broker" / f"{name}.lua").read_text(encoding="utf-8")
+
+
+def number_of(token: bytes) -> int:
+    """What tokens are ordered by."""
+    return int(token.partition(b".")[0])
+
+
+def connection_of(token: bytes) -> str:
+    """Where the message was asked for."""
+    return token.partition(b".")[2].decode()
 
 
 def redelivered(message: bytes) -> bytes:

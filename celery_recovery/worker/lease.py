@@ -15,12 +15,9 @@ from __future__ import annotations
 
 import json
 import logging
-import random
-import weakref
-from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any
 
 import redis
 from celery import bootsteps
@@ -30,10 +27,11 @@ from kombu.transport import redis as kombu_redis
 
 from celery_recovery.identity import Identity, me
 from celery_recovery.recovery import Recovery
+from celery_recovery.worker.books import Books
 from celery_recovery.worker.channel import leased_transport
-from celery_recovery.worker.holding import Holding, Keys
-from celery_recovery.worker.native import now, original, start_thread
-from celery_recovery.worker.reaper import Reaper
+from celery_recovery.worker.holding import Holding, Keys, number_of
+from celery_recovery.worker.native import now, original
+from celery_recovery.worker.pulse import Pulse
 
 __all__ = ("Lease", "LeaseStep")
 
@@ -41,25 +39,8 @@ logger = logging.getLogger("celery_recovery")
 
 #: How many times longer the lease is where tasks share the worker's process.
 SHARED_PROCESS = 4
-#: Seconds between two looks at the register: from and to.
-LOOKS = (1.5, 2.5)
-#: Seconds between two turns of the thread.
-TURN = 0.25
 #: Seconds before the end of a lease from which on its state is asked for, not assumed.
 MARGIN = 1.0
-
-
-class Kept(NamedTuple):
-    """One delivery that is held."""
-
-    holding: Holding
-    token: bytes
-    #: The message, as long as somebody has it.
-    message: Callable[[], Any]
-    #: When it was delivered, on the clock of `native.now`.
-    since: float
-    #: Counts what is delivered; kombu's `QoS`.
-    qos: Any
 
 
 class Lease:
@@ -68,6 +49,7 @@ class Lease:
     def __init__(self, identity: Identity, seconds: float, hostname: str) -> None:
         self.identity = identity
         self.seconds = seconds
+        self.books = Books()
         #: How often this worker was silent for a lease, or found its registration gone. Grows.
         self.silences = 0
         #: What becomes of an item of a queue that is no message: called with its bytes, the queue's name and what was
@@ -77,19 +59,15 @@ class Lease:
         self.visibility_timeout = 3600.0
         #: Whether the broker tells when a queue gets something; None: not known yet.
         self.tracking: bool | None = None
+        #: It is over: nothing is registered any more.
+        self.retired = False
         self._life = json.dumps({**identity.to_dict(), "hostname": hostname, "lease": seconds})
         self._holdings: dict[tuple[Any, ...], tuple[Holding, Holding]] = {}
         self._current: tuple[Holding, Holding] | None = None
-        self._kept: dict[Any, list[Kept]] = {}
-        self._loose: dict[Any, Kept] = {}
-        self._unreleased: deque[Kept] = deque()
-        self._unreturned: deque[tuple[Kept, bool]] = deque()
         self._beaten = float("-inf")
         self._doubtful = 0
         self._lock = original("_thread", "allocate_lock")()  # between beats and the end
-        self._books = original("_thread", "allocate_lock")()  # around every change of what is kept
-        self._started = False
-        self._retired = False
+        self._pulse = Pulse(self)
 
     # -- for tasks
 
@@ -99,14 +77,14 @@ class Lease:
         No round trip, unless this worker may have been silent for a lease since it took the message. A broker that
         does not answer, or does not know, counts as True.
         """
-        kept = self._kept.get(delivery_tag)
-        if not kept:
+        kept = self.books.newest(delivery_tag)
+        if kept is None:
             return True
         with suppress(redis.RedisError):
             if now() - self._beaten >= self.seconds - MARGIN:
-                self.beat(kept[-1].holding)
-            if int(kept[-1].token) <= self._doubtful:
-                return not kept[-1].holding.was_taken(kept[-1].token)
+                self.beat(kept.holding)
+            if number_of(kept.token) <= self._doubtful:
+                return not kept.holding.was_taken(kept.token)
         return True
 
     # -- for channels
@@ -121,38 +99,34 @@ class Lease:
             self._holdings[place] = (self._holding(pool, keys), self._holding(channel.lease_pool(), keys))
         self._current = self._holdings[place]
         self.visibility_timeout = float(channel.visibility_timeout)
-        holding = self._current[0]
-        self.beat(holding)
-        if not self._started:
-            self._started = True
-            start_thread(self._work)
-        return holding
+        self.beat(self._current[0])
+        self._pulse.start()
+        return self._current[0]
 
-    def keep(self, qos: Any, holding: Holding, token: bytes, message: Any) -> None:
-        """A consumer is given this message."""
-        kept = Kept(holding, token, weakref.ref(message), now(), qos)
-        with self._books:
-            self._kept.setdefault(message.delivery_tag, []).append(kept)
+    @property
+    def second(self) -> Holding | None:
+        """The same messages, by a connection of the lease's thread; None: not connected yet."""
+        return self._current[1] if self._current else None
 
     def release(self, delivery_tag: Any) -> None:
         """It was acknowledged or rejected. A broker that is away is told later."""
-        kept = self._forget(delivery_tag)
+        kept = self.books.strike(delivery_tag)
         if kept is None:
             return
         try:
             kept.holding.release(kept.token)
         except redis.RedisError:
-            self._unreleased.append(kept)
+            self.books.unreleased.append(kept)
 
     def give_back(self, delivery_tag: Any, *, leftmost: bool = False) -> None:
         """It goes back to its queue; `leftmost`: behind all others there."""
-        kept = self._forget(delivery_tag)
+        kept = self.books.strike(delivery_tag)
         if kept is None:
             return
         try:
             kept.holding.give_back(tokens=[kept.token], leftmost=leftmost)
         except redis.RedisError:
-            self._unreturned.append((kept, leftmost))
+            self.books.unreturned.append((kept, leftmost))
 
     def channel_closed(self, delivery_tags: Iterable[Any]) -> None:
         """A channel with unacknowledged messages was closed, mostly because its connection was lost.
@@ -160,18 +134,18 @@ class Lease:
         What runs goes on, and is acknowledged when it ends. What nobody can acknowledge any more, because nobody has
         the message, and what the consumer cancels (countdowns), goes back to its queue.
         """
+        tags = list(delivery_tags)
+        self.books.loosen(tags)
         cancelled = {request.message.delivery_tag for request in tuple(getattr(state, "scheduled_requests", ()))}
-        for tag in delivery_tags:
-            kept = self._kept.get(tag)
-            if kept:
-                self._loose[tag] = kept[-1]
-                if tag in cancelled:
-                    self._let_go(tag, kept[-1])
+        for tag in cancelled.intersection(tags):
+            kept = self.books.newest(tag)
+            if kept is not None:
+                self.books.give_up(tag, kept)
 
     def beat(self, holding: Holding) -> None:
         """Tell that this worker lives, and notice if it had not for a lease. Raises redis-py's errors."""
         with self._lock:
-            if self._retired:
+            if self.retired:
                 return
             started, first = now(), self._beaten == float("-inf")
             found = holding.beat()
@@ -184,7 +158,7 @@ class Lease:
     def retire(self) -> None:
         """All that is still held goes back to its queues, and this life off the register. Never raises."""
         with self._lock:
-            self._retired = True
+            self.retired = True
         for holding, _ in self._holdings.values():
             try:
                 moved = holding.give_back()
@@ -195,91 +169,14 @@ class Lease:
             if moved:
                 logger.info("%d unacknowledged messages went back to their queues", moved, extra={"action": "retired"})
 
-    # -- the thread
-
-    def _work(self) -> None:
-        reapers: dict[int, Reaper] = {}
-        next_beat, next_look, last = now() + self.seconds / 3, 0.0, now()
-        sleep = original("time", "sleep")
-        while not self._retired:
-            sleep(TURN)
-            if self._current is None:
-                continue
-            holding = self._current[1]
-            reaper = reapers.setdefault(id(holding), Reaper(holding))
-            time_now = now()
-            try:
-                if time_now - last > self.seconds / 3:
-                    reaper.disturbed()
-                if time_now >= next_beat:
-                    next_beat = time_now + self.seconds / 3
-                    self.beat(holding)
-                if time_now >= next_look and not self._retired:
-                    next_look = time_now + random.uniform(*LOOKS)  # noqa: S311  # it spreads looks, it guards nothing
-                    self._give_back_forgotten()
-                    self._settle()
-                    reaper.look()
-            except redis.RedisError as exc:
-                reaper.disturbed()
-                next_beat = min(next_beat, time_now + 1)
-                logger.debug("the broker does not answer the lease's thread: %s", exc)
-            except Exception:  # the thread must outlive anything
-                logger.exception("the lease's thread goes on", extra={"action": "lease_failed"})
-            last = time_now
-
-    def _settle(self) -> None:
-        """What could not be told to the broker is told now; what nobody holds any more goes back."""
-        for tag, kept in list(self._loose.items()):
-            if kept not in self._kept.get(tag, ()):
-                self._loose.pop(tag, None)  # acknowledged meanwhile
-            elif kept.message() is None:
-                self._let_go(tag, kept)
-        while self._unreleased:
-            self._unreleased[0].holding.release(self._unreleased[0].token)
-            self._unreleased.popleft()
-        while self._unreturned:
-            kept, leftmost = self._unreturned[0]
-            kept.holding.give_back(tokens=[kept.token], leftmost=leftmost)
-            self._unreturned.popleft()
-
-    def _let_go(self, tag: Any, kept: Kept) -> None:
-        self._loose.pop(tag, None)
-        if self._strike(tag, kept) is not None:
-            self._unreturned.append((kept, False))
-
-    def _give_back_forgotten(self) -> None:
-        """What nobody has in memory, and nobody acknowledged for so long, goes back, as kombu has it."""
-        before = now() - self.visibility_timeout
-        for tag, held in list(self._kept.items()):
-            for kept in [one for one in held if one.since < before and one.message() is None]:
-                logger.warning("a message was forgotten unacknowledged: it goes back", extra={"action": "abandoned"})
-                kept.qos.forget(tag)
-                self._let_go(tag, kept)
-
     def _was_silent(self, *, registered: bool) -> None:
         self.silences += 1
-        tokens = [int(kept.token) for held in list(self._kept.values()) for kept in held]
-        self._doubtful = max([self._doubtful, *tokens])
+        self._doubtful = max(self._doubtful, self.books.last_number())
         logger.warning(
             "this worker was not heard for its lease of %g s%s: what others took from it is not started here",
             self.seconds, "" if registered else ", and its registration was gone",
             extra={"action": "lease_lost", "silences": self.silences},
         )  # fmt: skip
-
-    def _forget(self, delivery_tag: Any) -> Kept | None:
-        """Strike the oldest delivery with this tag off the books."""
-        held = self._kept.get(delivery_tag)
-        return self._strike(delivery_tag, held[0]) if held else None
-
-    def _strike(self, delivery_tag: Any, kept: Kept) -> Kept | None:
-        with self._books:
-            held = self._kept.get(delivery_tag, [])
-            if kept not in held:
-                return None
-            held.remove(kept)
-            if not held:
-                del self._kept[delivery_tag]
-            return kept
 
     def _holding(self, pool: Any, keys: Keys) -> Holding:
         client = redis.Redis(connection_pool=pool)

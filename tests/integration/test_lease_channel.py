@@ -228,7 +228,7 @@ def test_nothing_is_taken_without_a_registration(reader, redis_url, redis_client
     redis_client.delete("unacked.lives", f"unacked.alive.{boot}", f"unacked.held.{boot}")
     holding = Holding(redis_client, Keys("unacked"), boot, "{}", 15)
     publish(redis_url, "hello")
-    assert holding._scripts["take"]((f"unacked.held.{boot}", "q")) == -1
+    assert holding._scripts["take"]((f"unacked.held.{boot}", "q"), ("1",)) == -1
     assert redis_client.llen("q") == 1
     assert len(one.drain()) == 1
     assert redis_client.hexists("unacked.lives", boot)
@@ -281,7 +281,7 @@ def test_after_an_outage_nobody_is_robbed_for_a_lease(redis_client):
     life = json.dumps({"pid": 1, "started": 1, "place": "elsewhere", "lease": 3600})
     gone = Holding(redis_client, Keys("unacked"), "gone", life, 1)
     gone.beat()
-    gone.hold("q", b"{}")
+    gone.hold("q", b"{}", "1")
     redis_client.delete("unacked.alive.gone")
     assert Reaper(Holding(redis_client, Keys("unacked"), "other", "{}", 15)).look() == 0
 
@@ -406,3 +406,45 @@ def test_a_unix_socket(own_redis_with_socket, redis_url):
 def own_redis_with_socket() -> Iterator[RedisServer]:
     with RedisServer(options=("--unixsocket", "redis.sock")) as server:
         yield server
+
+
+def test_an_answer_that_is_lost(reader, redis_url, redis_client):
+    """Taken, and the connection gone before the reader heard of it: back it goes, and is not forgotten."""
+    one = reader()
+    one.consume("q")
+    one.drain(timeout=0.2)
+    channel = one.connection.default_channel
+    channel.waiting, channel._in_poll, channel._missed_at = False, None, None
+    publish(redis_url, "hello")
+    channel._brpop_start()
+    eventually(lambda: held(redis_client) == 1)
+    channel.client.connection.disconnect()
+    (message,) = one.drain()
+    assert message.headers["redelivered"]
+    message.ack()
+    assert held(redis_client) == 0
+
+
+def test_the_connection_goes_while_it_waits(reader, redis_url, redis_client):
+    """The next one is asked as if nothing had been."""
+    one = reader()
+    one.consume("q")
+    one.drain(timeout=0.2)
+    assert one.connection.default_channel.waiting
+    one.connection.default_channel.client.connection.disconnect()
+    publish(redis_url, "hello")
+    assert len(one.drain(timeout=1)) == 1
+
+
+def test_what_is_on_its_way_is_not_taken_for_lost(reader, redis_url, redis_client):
+    """An answer that the reader has no credit to read yet is its own, however long that lasts."""
+    one = reader()
+    one.consume("q", prefetch=1)
+    one.drain(timeout=0.2)
+    channel = one.connection.default_channel
+    channel.waiting, channel._in_poll, channel._missed_at = False, None, None
+    publish(redis_url, "hello")
+    channel._brpop_start()
+    eventually(lambda: held(redis_client) == 1)
+    assert one.lease.books.unknown(channel.holding) == []
+    assert len(one.drain()) == 1

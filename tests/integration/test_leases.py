@@ -425,7 +425,7 @@ def test_reapers_that_race(redis_client: redis.Redis) -> None:
     gone = Holding(redis_client, Keys("unacked"), "dead", life, 15)
     gone.beat()
     for number in range(500):
-        gone.hold("celery", json.dumps({"headers": {}, "properties": {"delivery_info": {}}, "n": number}).encode())
+        gone.hold("celery", json.dumps({"headers": {}, "properties": {"delivery_info": {}}, "n": number}).encode(), "1")
     url = redis_client.connection_pool.connection_kwargs
     holdings = [Holding(redis.Redis(**_address(url)), Keys("unacked"), f"r{n}", "{}", 15) for n in range(4)]
     counts: list[int] = []

@@ -4,6 +4,7 @@
 
   KEYS[1]  hash of what the worker holds
   KEYS[2…] queues, the most important first
+  ARGV[1]  on which connection it is asked for
   Returns  {index of the queue from 0, token, message}; nil: all empty; -1: the worker is not registered, nothing taken
 ]]
 
@@ -16,7 +17,7 @@ for i = 2, #KEYS do
       redis.call('RPUSH', KEYS[i], message)
       return -1
     end
-    local token = string.format('%.0f', number)
+    local token = string.format('%.0f', number) .. '.' .. ARGV[1]
     redis.call('HSET', KEYS[1], token, #KEYS[i] .. ':' .. KEYS[i] .. message)
     return {i - 2, token, message}
   end

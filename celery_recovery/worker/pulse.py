@@ -1,0 +1,107 @@
+"""The lease's thread: it beats, makes up for what could not be told to the broker, and looks after the others.
+
+A thread of the operating system, with a connection of its own: neither a busy pool nor a busy event loop delays it.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from typing import TYPE_CHECKING
+
+import redis
+
+from celery_recovery.worker.holding import Holding
+from celery_recovery.worker.native import now, original, start_thread
+from celery_recovery.worker.reaper import Reaper
+
+if TYPE_CHECKING:
+    from celery_recovery.worker.lease import Lease
+
+__all__ = ("Pulse",)
+
+logger = logging.getLogger("celery_recovery")
+
+#: Seconds between two turns.
+TURN = 0.25
+#: Seconds between two looks at the register: from and to.
+LOOKS = (1.5, 2.5)
+#: Seconds between two searches for messages that are held and not known of; also after each lost connection.
+AUDIT = 30.0
+
+
+class Pulse:
+    """Runs until the lease is retired."""
+
+    def __init__(self, lease: Lease) -> None:
+        self.lease = lease
+        self._reapers: dict[int, Reaper] = {}
+        self._last = now()
+        self._next_beat = self._last + lease.seconds / 3
+        self._next_look = self._next_audit = 0.0
+        self._started = False
+
+    def start(self) -> None:
+        """Begin, once."""
+        if not self._started:
+            self._started = True
+            start_thread(self._run)
+
+    def _run(self) -> None:
+        sleep = original("time", "sleep")
+        while not self.lease.retired:
+            sleep(TURN)
+            holding = self.lease.second
+            if holding is None:
+                continue
+            reaper = self._reapers.setdefault(id(holding), Reaper(holding))
+            try:
+                self._turn(holding, reaper)
+            except redis.RedisError as exc:
+                reaper.disturbed()
+                self._next_beat = min(self._next_beat, now() + 1)
+                logger.debug("the broker does not answer the lease's thread: %s", exc)
+            except Exception:  # the thread must outlive anything
+                logger.exception("the lease's thread goes on", extra={"action": "lease_failed"})
+
+    def _turn(self, holding: Holding, reaper: Reaper) -> None:
+        time_now = now()
+        if time_now - self._last > self.lease.seconds / 3:
+            reaper.disturbed()
+        self._last = time_now
+        if time_now >= self._next_beat:
+            self._next_beat = time_now + self.lease.seconds / 3
+            self.lease.beat(holding)
+        if time_now >= self._next_look and not self.lease.retired:
+            self._next_look = time_now + random.uniform(*LOOKS)  # noqa: S311  # it spreads looks, it guards nothing
+            self._settle()
+            self._audit(holding, time_now)
+            reaper.look()
+
+    def _settle(self) -> None:
+        """What could not be told to the broker is told now; what nobody has any more goes back."""
+        books = self.lease.books
+        for tag, kept in books.dropped():
+            books.give_up(tag, kept)
+        for tag, kept in books.forgotten(now() - self.lease.visibility_timeout):
+            logger.warning("a message was forgotten unacknowledged: it goes back", extra={"action": "forgotten"})
+            kept.qos.forget(tag)
+            books.give_up(tag, kept)
+        while books.unreleased:
+            books.unreleased[0].holding.release(books.unreleased[0].token)
+            books.unreleased.popleft()
+        while books.unreturned:
+            kept, leftmost = books.unreturned[0]
+            kept.holding.give_back(tokens=[kept.token], leftmost=leftmost)
+            books.unreturned.popleft()
+
+    def _audit(self, holding: Holding, time_now: float) -> None:
+        """Messages whose connection was lost before this worker heard of them go back."""
+        books = self.lease.books
+        if not books.answer_lost and time_now < self._next_audit:
+            return
+        self._next_audit, books.answer_lost = time_now + AUDIT, False
+        unknown = books.unknown(holding)
+        if unknown:
+            moved = holding.give_back(tokens=unknown)
+            logger.info("%d messages whose delivery was cut off went back", moved, extra={"action": "cut_off"})

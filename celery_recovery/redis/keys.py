@@ -31,8 +31,8 @@
     <root>:parked-count:<dimension> hash value -> parked tasks. Dimensions: `PARKED_COUNTED`. A field goes when it is 0
     <root>owed                 zset  id of a task whose result the backend does not have yet, scored by when it is to be
                                      tried again (unix s). At most 100,000; an entry goes with its record
-    <root>owed:<id>            hash  that result, and what storing it needs (`results/owed.py`). Goes when it is settled,
-                                     or expires with `result_expires`
+    <root>owed:<id>            hash  that result, and what storing it needs (`results/owed.py`). Goes when it is
+                                     settled, or expires with `result_expires`
     <prefix>:{rates}:<bucket>  hash  counts of one minute (`monitoring/stats.py`). Expires after the retention
 
 The scripts get `<root>:` as their only key and the rest of the spelling from `Keys.lua`.

@@ -56,11 +56,11 @@ class Absence:
         """It was away a moment ago, so that a try now would be in vain."""
         return self.since is not None and time.monotonic() < self._look
 
-    def seen(self, exc: Exception) -> None:
-        """It is away."""
+    def seen(self, exc: Exception, since: float | None = None) -> None:
+        """It is away, and was when the try in vain began (`since`, monotonic; default: now)."""
         now = time.monotonic()
         if self.since is None:
-            self.since = now
+            self.since = now if since is None else since
             logger.error("the result backend is away: %s", exc, extra={"action": "backend_away"})
         self.error, self._look = exc, now + NEXT_LOOK
 
@@ -128,13 +128,14 @@ class Keeper:
             pause = min(pause * 2, LONGEST_PAUSE)
 
     def _tried(self, backend: Any, outcome: Outcome, *, check_chord: bool) -> Exception | None:
+        began = time.monotonic()
         try:
             outcome.store_in(backend)
             claimed = check_chord and chord_is_claimed(backend, outcome.request)
         except Exception as exc:
             if not self.is_away(exc):
                 raise
-            self.absence.seen(exc)
+            self.absence.seen(exc, began)
             return exc
         self.absence.over()
         return BackendStoreError("the chord's body was claimed by a try that failed") if claimed else None

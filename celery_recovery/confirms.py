@@ -19,6 +19,8 @@ __all__ = ("ConfirmedAMQP", "confirm")
 class ConfirmedAMQP(AMQP):  # type: ignore[misc]  # celery is untyped
     """Celery's own, whose pool of producers waits for confirms."""
 
+    _producer_pool: Any = None
+
     @property
     def producer_pool(self) -> Any:
         """As Celery makes it, on channels in confirm mode."""

@@ -275,6 +275,7 @@ class Recovery(Parts):
 
     def succeeded(self, task: Task, request: Context) -> None:
         """Count it; tell the letter, where this was a replay. Never raises: the task has succeeded."""
+        request.recovery_body_ended = True  # what Celery publishes from here on must not be lost: see `following.py`
         header = request.__dict__.get("recovery")
         try:
             if header is None:

@@ -86,7 +86,7 @@ class Publisher:
                 **{**properties, **place},
             )
 
-        self._patiently(send, producer)
+        self.patiently(send, producer)
 
     def publish_letter(self, queue: Queue, message: Any, serializers: tuple[str, ...]) -> None:
         """Publish Celery's own message tuple (`headers, properties, body, …`) to the dead-letter exchange.
@@ -138,7 +138,7 @@ class Publisher:
                 **properties,
             )
 
-        self._patiently(send)
+        self.patiently(send)
 
     def publish_signature(self, signature: Signature, serializers: tuple[str, ...]) -> None:
         """Publish a task the way `apply_async` does: routes, signals, events and native delayed delivery as usual.
@@ -178,15 +178,18 @@ class Publisher:
         refused: Exception | None = None
         for serializer in serializers:
             try:
-                return self._patiently(partial(send, serializer=serializer))
+                return self.patiently(partial(send, serializer=serializer))
             except NOT_ENCODABLE as exc:
                 refused = exc
         raise UnserialisableLetter(
             f"none of the serialisers {', '.join(serializers)} can write it: {refused}"
         ) from refused
 
-    def _patiently(self, send: Callable[[Producer], None], producer: Producer | None = None) -> None:
-        """Call `send` until the broker has confirmed, or `timeout` seconds are over."""
+    def patiently(self, send: Callable[[Producer], None], producer: Producer | None = None) -> None:
+        """Call `send` until the broker has confirmed, or `timeout` seconds are over.
+
+        Raises `PublishFailed`, `Unroutable`; what else `send` raises as it is.
+        """
         deadline = time.monotonic() + self.timeout
         tries = 0
         while True:

@@ -213,3 +213,27 @@ def test_store_away(worker: Callable[..., Worker], broker_url: str, own_redis: R
     assert running.wait_log("until the store is back", 20)
     own_redis.start()
     eventually(lambda: jobs.dead_letters.count() == 5, 40)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("away", [3, None], ids=["for a while", "for too long"])
+def test_broker_away_when_a_chain_goes_on(
+    worker: Callable[..., Worker], own_broker: Service, redis_url: str, away: float | None
+) -> None:
+    """The task has succeeded; the next of its chain waits for the broker, or becomes a letter, and is not lost."""
+    jobs = _away_jobs(worker, own_broker, redis_url, recovery_publish_timeout=20 if away else 2)
+    running = jobs.worker()
+    sent = (jobs.sig("slow", "a", 1.5) | jobs.sig("slow", "b", 0).set(immutable=True)).apply_async()
+    eventually(lambda: jobs.ledger.lines("a"))
+    own_broker.kill()
+    if away:
+        time.sleep(away)
+        own_broker.start()
+    else:
+        assert running.wait_log("it is a dead letter", 30)
+        eventually(lambda: jobs.result(sent.parent.id).state == "SUCCESS")
+        own_broker.start()
+        letter = jobs.letter(sent.id, reason="not_published")
+        jobs.dead_letters.replay(Filter(ids=(letter.id,)))
+    assert sent.get(timeout=40) == "b"
+    assert (len(jobs.ledger.lines("a")), len(jobs.ledger.lines("b"))) == (1, 1)

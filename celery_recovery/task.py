@@ -25,7 +25,7 @@ from celery_recovery.leash import leash, unleash
 from celery_recovery.passage import new_message_id
 from celery_recovery.policy import RetryPolicy
 from celery_recovery.recovery import Recovery
-from celery_recovery.results import guarded
+from celery_recovery.results import GUARD, guarded
 from celery_recovery.task_options import UNSAID, said
 
 __all__ = ("RecoverableTask",)
@@ -104,7 +104,7 @@ class RecoverableTask(Task):  # type: ignore[misc]  # celery is untyped
     @property
     def backend(self) -> Any:
         """The result backend; inside a worker behind a guard that outlasts its absence (see `results`)."""
-        return guarded(self, super().backend)
+        return self.__dict__.get(GUARD) or guarded(self, super().backend)
 
     @backend.setter
     def backend(self, value: Any) -> None:

@@ -20,8 +20,8 @@ States on the way (STARTED, RETRY, those of `update_state`) are news, not an end
 
 from __future__ import annotations
 
-from celery_recovery.results.guard import Guard, guarded, install
+from celery_recovery.results.guard import GUARD, Guard, guarded, install
 from celery_recovery.results.keeper import Keeper
 from celery_recovery.results.owed import Outcome, Owed, OwedStore
 
-__all__ = ("Guard", "Keeper", "Outcome", "Owed", "OwedStore", "guarded", "install")
+__all__ = ("GUARD", "Guard", "Keeper", "Outcome", "Owed", "OwedStore", "guarded", "install")

@@ -12,6 +12,7 @@ from typing import Any
 
 from celery import Celery, Task, states
 from celery.app.task import Context
+from celery.exceptions import SoftTimeLimitExceeded
 
 from celery_recovery.exceptions import StoreUnavailable
 from celery_recovery.results.bounded import bounded
@@ -19,11 +20,13 @@ from celery_recovery.results.keeper import MAIN_TIMEOUT, TASK_TIMEOUT, Keeper, r
 from celery_recovery.results.owed import Outcome, Owed
 from celery_recovery.results.watching import watch_softly
 
-__all__ = ("Guard", "guarded", "install")
+__all__ = ("GUARD", "Guard", "guarded", "install")
 
 logger = logging.getLogger("celery_recovery")
 
 _ATTRIBUTE = "_celery_recovery_guards"
+#: Where a task keeps its guard.
+GUARD = "_celery_recovery_guard"
 #: Seconds before a hard time limit that are left for the last try and for writing the outcome down.
 MARGIN = TASK_TIMEOUT + 2.0
 #: Seconds that a blip of the backend is waited for where the recovery store can take the outcome.
@@ -50,7 +53,6 @@ class Guards:
         self.refused = refused
         #: Keeps soft time limits away: the body has ended.
         self.undisturbed = undisturbed
-        self.tasks: dict[Task, Guard] = {}
 
 
 def install(
@@ -70,10 +72,7 @@ def guarded(task: Task, backend: Any) -> Any:
     guards: Guards | None = task.app.__dict__.get(_ATTRIBUTE)
     if guards is None:
         return backend
-    guard = guards.tasks.get(task)
-    if guard is None:
-        guard = guards.tasks[task] = Guard(task, guards)
-    return guard
+    return task.__dict__.setdefault(GUARD, Guard(task, guards))
 
 
 class Guard:
@@ -105,16 +104,33 @@ class Guard:
 
         Raises kombu's EncodeError for a result that the backend refuses for good, once it has its dead letter.
         """
-        store = store_result and not (request is not None and request.ignore_result)
-        outcome = Outcome(kind="done", id=task_id, state=state, result=result, request=request, store=store)
         if request is not None and request.is_eager:
-            outcome.store_in(self._unguarded())
+            self._unguarded().mark_as_done(task_id, result, request, store_result, state)
             return
-        with self._guards.undisturbed():
+        if not self._is_done_at_once(task_id, result, request, store_result, state):
+            store = store_result and not (request is not None and request.ignore_result)
+            outcome = Outcome(kind="done", id=task_id, state=state, result=result, request=request, store=store)
             if outcome.matters:
-                self._done(outcome)
-            if request is not None:
-                self._guards.done(request)
+                with self._guards.undisturbed():
+                    self._done(outcome)
+        if request is not None:
+            self._guards.done(request)
+
+    def _is_done_at_once(self, task_id: str, result: Any, request: Context | None, *rest: Any) -> bool:
+        """The way of nearly every task, and cheap: all is well. A soft time limit that strikes here is tried again."""
+        absence = self._keeper.absence
+        if absence.since is not None:
+            return False
+        began = time.monotonic()
+        try:
+            self._backend_for(request).mark_as_done(task_id, result, request, *rest)
+        except SoftTimeLimitExceeded:
+            return False
+        except Exception as exc:  # noqa: BLE001  # any backend, any error; it is looked at where it comes up again
+            if self._keeper.is_away(exc):
+                absence.seen(exc, began)
+            return False
+        return True
 
     def mark_as_failure(
         self,

@@ -37,6 +37,8 @@ PATIENCE = 25.0
 STILL = 2.0
 #: Seconds that an idle worker is watched, to know what it does anyway.
 IDLE = 4.0
+#: Seconds that a message may be on its way from a broker on this machine to a worker.
+ON_ITS_WAY = 0.3
 #: Seconds after which an operator whose command did not do it gives it once more.
 AGAIN = 3.0
 #: Roles whose process is no worker's.
@@ -279,13 +281,18 @@ class _Run:
             self._take_over()
             found = violations(self.site, self.ids, ends, len(self._killed()))
             restless = self._restless(ends)
-            if not found and not restless:
+            if not found and not restless and self._is_still(ends):
                 return self._final(ends)
             now = time.monotonic()
             still_since = None if restless else (still_since or now)
             if now > deadline or (still_since is not None and now - still_since > STILL):
                 return found + [f"STILL MOVING after {PATIENCE:g} s: {restless}"] * bool(restless)
             time.sleep(0.05)
+
+    def _is_still(self, ends: Any) -> bool:
+        """Nothing a moment later either: a message on its way from RabbitMQ to a worker is seen at neither end."""
+        time.sleep(ON_ITS_WAY)
+        return not self._restless(ends)
 
     def _final(self, ends: Any) -> list[str]:
         """The last act ends with every process dead: what any of them still held shows now, as a waiting message."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import faulthandler
 import importlib
 import os
+import signal
 import time
 from typing import Any
 
@@ -12,6 +14,7 @@ __all__ = ("command", "replay", "worker")
 
 def worker(name: str, *options: str) -> int:
     """A Celery worker for `tests.apps.chaos`."""
+    faulthandler.register(signal.SIGUSR2, all_threads=True)  # its children inherit it
     app = _app()
     arguments = ["worker", "--hostname", name, "-l", "INFO", "--without-mingle", "--without-gossip"]
     app.worker_main([*arguments, "--without-heartbeat", *options])

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
+import signal
 import tempfile
 import time
 from collections.abc import Callable
@@ -131,6 +133,15 @@ class Site:
         lines = (line for line in steps.read_trace(self.trace) if line["pid"] == worker.pid and line["when"] == "after")
         operations = (line["step"].split(":", 2)[1] for line in lines)
         return {queue for what in operations if what.startswith(steps.CONSUMES) for queue in what[8:].split(",")}
+
+    def stacks(self, worker: Spawned) -> str:
+        """Where every thread of a worker and of its children is, most recent call first."""
+        before = len(worker.log)
+        for pid in (worker.pid, *worker.children):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGUSR2)
+            time.sleep(0.3)  # each writes into the same log, and not at once
+        return worker.log[before:]
 
     @property
     def log(self) -> str:

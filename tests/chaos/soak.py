@@ -30,6 +30,8 @@ __all__ = ("Report", "Soak", "services_of")
 WORKERS, CONCURRENCY = 3, 2
 #: Seconds for everything to come to its end once nothing dies any more.
 DRAIN = 120.0
+#: Seconds that everything may stand still with something left to do: longer than any lease and any patience.
+STUCK = 45.0
 #: Seconds that nothing may move before it counts as the end.
 STILL = 4.0
 #: How a task may end that was in a process that died, or ran out of time.
@@ -195,19 +197,22 @@ class Soak:
     def _drain(self, site: Site) -> None:
         self._tend(site, at_once=True)
         deadline, still_since, before = time.monotonic() + DRAIN, time.monotonic(), ""
-        while time.monotonic() < deadline:
+        while time.monotonic() < deadline and time.monotonic() - still_since < STUCK:
             self._tend(site)
             restless = site.restless()
             now = f"{restless} {sum(1 for _ in site.ledger.directory.iterdir())}"
-            if restless or now != before:
-                still_since = time.monotonic()
-            if time.monotonic() - still_since > STILL:
-                return
             if now != before:
+                still_since, before = time.monotonic(), now
                 self.say(f"draining: {restless}")
-            before = now
+            if not restless and time.monotonic() - still_since > STILL:
+                return
             time.sleep(0.5)
-        self.report.violations.append(f"STILL MOVING {DRAIN:g} s after the last death: {site.restless()}")
+        self.report.violations.append(
+            f"NOT AT REST {self._now() - self.schedule.length:.0f} s later: {site.restless()}"
+        )
+        for worker in site.workers:
+            if worker.running:
+                self.report.stories.append(f"where {worker.pid} is:\n{site.stacks(worker)}")
 
     def _check(self, site: Site) -> None:
         """Every token in exactly one place; and what is nobody's."""

@@ -61,6 +61,8 @@ class Presence:
     def beat(self) -> None:
         """Once. Without Redis others take this worker for dead, and run what they are given: said once."""
         try:
+            taken = [request for request in ours(state.active_requests) if request.was_taken]
+            self.custody.hold([one.passage for one in taken if one.passage.life], me().boot)
             self.custody.beat(me(), running_lives())
             self._away = False
         except StoreUnavailable as exc:

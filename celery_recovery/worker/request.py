@@ -175,7 +175,21 @@ class RecoverableRequest(Request):  # type: ignore[misc]  # celery is untyped
         finally:
             self.task.request_stack.pop()
 
+    def revoked(self) -> bool:
+        """Celery asks before it starts anything. What was taken from this worker while it was silent is not started."""
+        if self.was_taken:
+            logger.info("task %s[%s] is not started: another worker has it now", self.name, self.id)
+            state.task_ready(self)
+            return True
+        return bool(super().revoked())
+
     # -- custody
+
+    @property
+    def was_taken(self) -> bool:
+        """Another worker gave this message back to its queue, because this one was silent (see `lease.py`)."""
+        lease = getattr(self._message.channel, "lease", None)
+        return lease is not None and not lease.still_mine(self._message.delivery_tag)
 
     @property
     def passage(self) -> Passage:
@@ -185,7 +199,8 @@ class RecoverableRequest(Request):  # type: ignore[misc]  # celery is untyped
     @property
     def is_asked_about(self) -> bool:
         """Whether another worker may get this message, or one that follows or precedes it, and ask who runs it."""
-        return bool(self.delivery_info.get("redelivered")) or "recovery" in self._request_dict or self.is_cut_off
+        came_back = self.delivery_info.get("redelivered") or "recovery" in self._request_dict
+        return bool(came_back) or self.is_cut_off or self.was_taken
 
     @property
     def is_cut_off(self) -> bool:
@@ -198,7 +213,7 @@ class RecoverableRequest(Request):  # type: ignore[misc]  # celery is untyped
         return hasattr(channel, "is_open") and not channel.is_open  # amqp
 
     def _settle_if_cut_off(self, how: Any) -> None:
-        if self.task.acks_late and self.is_cut_off:
+        if self.task.acks_late and (self.is_cut_off or self.was_taken):
             Recovery.of(self.app).settled(self._context, how)
 
 

@@ -16,7 +16,9 @@ local boot, worker, ttl, noted = ARGV[1], ARGV[2], tonumber(ARGV[3]), 0
 for i = 4, #ARGV, 3 do
   local life, step, copy = ARGV[i], tonumber(ARGV[i + 1]), ARGV[i + 2]
   local known = attempt_of(life)
-  if not known or (known.step <= step and known.state ~= 'done' and known.state ~= 'leaving') then
+  local elsewhere = known and known.boot ~= boot and known.state == 'running' and is_running(known, life, now())
+  local ended = known and (known.step > step or known.state == 'done' or known.state == 'leaving')
+  if not elsewhere and not ended then
     redis.call('HSET', attempt_key(life), 'step', step, 'copy', copy, 'state', 'running', 'boot', boot,
       'worker', worker, 'at', now(), 'next', '')
     redis.call('EXPIRE', attempt_key(life), ttl)

@@ -6,6 +6,9 @@ broker can carry them; what is beside them stands in `recovery.letter.raw` (see 
     properties   those that belong to one delivery, or that a broker would act upon (`expiration`, `user_id` …)
     recovery     the message's own `recovery` header, where somebody else had put something of theirs there
     protocol     1 or 2, as far as it is any
+    headers      what was there in place of headers
+    frame        AMQP's header frame, in hexadecimal digits, where it could not be read
+    item         true: it cannot be sent again, because it was no message that could be read
 
 Where a broker could not carry the headers (too large with ours beside them, or of a kind that its table or JSON does
 not know), the whole message travels *sealed*, as JSON in the body of another: {body: base64, content_type,

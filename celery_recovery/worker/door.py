@@ -31,6 +31,7 @@ from celery_recovery.errors.reading import text_of
 from celery_recovery.exceptions import PublishFailed, StoreUnavailable
 from celery_recovery.recovery import Recovery
 from celery_recovery.worker.ends import chords_waiting, end_unknown
+from celery_recovery.worker.frames import read_tolerantly
 from celery_recovery.worker.quarantine import Line
 from celery_recovery.worker.raw import RawLetter, Refusal, letter_of, letter_of_item, message_in
 from celery_recovery.worker.soundness import Unsound, check_body, check_fields, name_of, parts_of, told
@@ -188,9 +189,9 @@ class Door:
         self.refuse(message, _refused(exc) if isinstance(exc, ContentDisallowed) else refusal, exc, signal=None)
 
     def on_unknown_message(self, body: Any, message: Any) -> None:
-        """It is no Celery message."""
-        exc = Unsound(f"it is no Celery message: neither headers nor body name a task; the body is {told(body)}")
-        self.refuse(message, _refused(exc))
+        """It is no Celery message, or nothing could be read that says so."""
+        said = f"it is no Celery message: neither headers nor body name a task; the body is {told(body)}"
+        self.refuse(message, _refused(Unsound(said)))
 
     def keep_item(self, item: bytes, queue: str, exc: BaseException) -> None:
         """What stood in a queue on Redis and is no message of kombu's. Returns once it is kept; raises if it is not."""
@@ -212,6 +213,8 @@ class Door:
     ) -> None:  # fmt: skip
         """Send a message the way of the dead letters. Never raises; it stays unacknowledged until it is kept."""
         try:
+            if getattr(message, "recovery_unread", None) is not None:
+                refusal = refusal._replace(rule="celery.unreadable_frame", message="its AMQP frame cannot be read")
             fields = _fields(message) if fields is None else fields
             chords = chords_waiting(message, fields) if signal == "unknown" else ()
             held = signal == "unknown" and self._holds(chords)
@@ -350,7 +353,8 @@ class DoorStep(RecoveryStep):
         return door
 
     def start(self, consumer: Any) -> None:
-        """The door stands already; now there may be a lease, below which no message is seen."""
+        """The door stands already; now there is a connection, and perhaps a lease, below which no message is seen."""
+        read_tolerantly(consumer.connection.connection, consumer.task_consumer.channel)
         lease = getattr(consumer, "recovery_lease", None)
         if lease is not None and self.obj is not None:
             lease.on_undecodable = self.obj.keep_item

@@ -30,6 +30,8 @@ __all__ = ("RawLetter", "Refusal", "letter_of", "letter_of_item", "message_in")
 #: Characters of an id that is taken as it is, and of a message about a fault.
 _LONGEST_ID, _MESSAGE = 200, 300
 _LARGEST_PRIORITY = 255
+#: Encodings that give the same bytes back.
+_SAFE_ENCODINGS = (None, "binary", "utf-8", "us-ascii", "ascii")
 #: The parts of a message that travel outside its body.
 _CARRIED = ("headers", "properties", "recovery", "raw")
 
@@ -150,9 +152,9 @@ def message_in(item: bytes, queue: str) -> Any:
     try:
         found = json.loads(item)
         properties = found.get("properties") or {}
-        body = found["body"].encode("utf-8", "surrogatepass")
-        if properties.get("body_encoding") == "base64":
-            body = base64.b64decode(body, validate=True)
+        body = _body_in(found)
+        if body is None:
+            return None
         delivery = {**(properties.get("delivery_info") or {})}
         return SimpleNamespace(
             body=body,
@@ -171,7 +173,8 @@ def _sealed(about: dict[str, Any], refusal: Refusal, body: bytes, parts: dict[st
     """The whole message in the body of another, unless any broker can carry it as it is."""
     labels = (parts["content_type"], parts["content_encoding"])
     labelled = all(label is None or _is_label(label) for label in labels)
-    packed = "compression" in parts["headers"]  # which kombu would undo, or fail to, before anyone can see it
+    # What a client library would undo, or fail to, before anyone can see it.
+    packed = "compression" in parts["headers"] or parts["content_encoding"] not in _SAFE_ENCODINGS
     if labelled and not packed and is_carriable({name: parts[name] for name in _CARRIED}):
         return None
     header = {"version": VERSION, "letter": {**about, "raw": {"sealed": True}}}
@@ -206,6 +209,9 @@ def _raw(
         beside["properties"] = dump(left)
     if recovery is not None and not isinstance(recovery, Mapping):
         beside["recovery"] = dump(recovery)
+    unread = getattr(message, "recovery_unread", None)
+    if unread is not None:
+        beside |= {"frame": unread.hex(), "item": True}
     if not isinstance(getattr(message, "headers", None), Mapping):
         beside["headers"] = dump(getattr(message, "headers", None))
     return beside
@@ -227,6 +233,9 @@ def _id_of(fields: Mapping[str, Any], past: Mapping[str, Any], content: tuple[An
 
 def _body(message: Any, headers: dict[str, Any]) -> bytes:
     """Its bytes. What kombu has decompressed is compressed again, or else loses the header that says so."""
+    own = getattr(message, "recovery_body", None) or _body_in(getattr(message, "_raw", None))
+    if own is not None:
+        return bytes(own)
     body = getattr(message, "body", None)
     raw = as_bytes(b"" if body is None else body, getattr(message, "content_encoding", None))
     how = headers.get("compression")
@@ -240,6 +249,18 @@ def _body(message: Any, headers: dict[str, Any]) -> bytes:
         packed = b""
     del headers["compression"]
     return raw
+
+
+def _body_in(envelope: Any) -> bytes | None:
+    """The body in an envelope of kombu's, as it was before anything was done to it."""
+    body, properties = _mapping(envelope).get("body"), _mapping(_mapping(envelope).get("properties"))
+    if not isinstance(body, str):
+        return None
+    try:
+        coded = properties.get("body_encoding") == "base64"
+        return base64.b64decode(body, validate=True) if coded else body.encode("utf-8", "surrogatepass")
+    except ValueError:
+        return None
 
 
 def _origin(app: Celery, delivery: Mapping[str, Any], properties: Mapping[str, Any]) -> Origin:

@@ -74,7 +74,11 @@ class Door(Jobs):
         with self.app.connection_for_write() as connection:
             self.app.amqp.queues[queue](connection.default_channel).declare()
             connection.Producer().publish(
-                body, routing_key=queue, headers=header, content_type=content_type, content_encoding="utf-8", **options
+                body,
+                routing_key=queue,
+                headers=header,
+                content_type=content_type,
+                **{"content_encoding": "utf-8", **options},
             )
 
     def drained(self) -> list[Letter]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import pickle
+import zlib
 from collections.abc import Callable
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+import amqp
 import pytest
 import redis
 from celery import chord
@@ -232,3 +234,65 @@ def test_items_of_a_redis_queue_that_are_no_messages(
     assert (running.running, running.pid) == (True, pid)
     door.assert_no_restart(running)
     assert door.letters() == len(REDIS_ITEMS)
+
+
+class FarOff(datetime):
+    """A date that AMQP can say and Python cannot."""
+
+    def utctimetuple(self) -> Any:
+        return (2026, 1, 10**9, 0, 0, 0)
+
+
+UNREADABLE: dict[str, dict[str, Any]] = {
+    "a date beyond all calendars": {"application_headers": {"task": "door.note", "id": "x", "at": FarOff(2026, 1, 1)}},
+    "a property that is no UTF-8": {"correlation_id": b"\xff\xfe"},
+    "a content type that is no UTF-8": {"content_type": b"\xff\xfe"},
+    "a key that is no UTF-8": {"application_headers": {b"\xff": 1}},
+    "a decimal beyond all digits": {"application_headers": {"d": Decimal((0, (1,), -255))}},
+}
+
+
+def test_frames_that_the_amqp_client_cannot_read(
+    worker: Callable[..., Worker], rabbit_url: str, other_redis_url: str
+) -> None:
+    """Brokers hand them on; they come in through the door like all others, with body or without."""
+    door = Door(worker, rabbit_url, other_redis_url)
+    running = door.worker()
+    pid = running.pid
+    with door.app.connection_for_write() as connection:
+        channel = connection.default_channel
+        for properties in UNREADABLE.values():
+            for body in (b"[]", b""):
+                channel.basic_publish(amqp.Message(body, **properties), exchange="", routing_key="celery")
+    eventually(lambda: door.letters() >= 2 * len(UNREADABLE), what="a letter of each")
+    assert door.run_one() == 1
+    assert (running.running, running.pid) == (True, pid)
+    door.assert_no_restart(running)
+    assert sum("frame" in letter.raw for letter in door.drained()) >= 6
+
+
+def test_a_routing_key_that_is_no_utf8(worker: Callable[..., Worker], rabbit_url: str, other_redis_url: str) -> None:
+    """The queue is bound to all of them; the task runs, or is kept."""
+    door = Door(worker, rabbit_url, other_redis_url)
+    running = door.worker()
+    with door.app.connection_for_write() as connection:
+        channel = connection.default_channel
+        channel.exchange_declare("all", "fanout", auto_delete=False)
+        channel.queue_bind("celery", "all")
+        table = {"task": "door.note", "id": "keyed"}
+        message = amqp.Message(BODY, application_headers=table, content_type="application/json")
+        channel.basic_publish(message, exchange="all", routing_key=b"\xff\xfe")
+    eventually(lambda: door.ledger.lines("door") or door.letters())
+    door.assert_no_restart(running)
+
+
+def test_bodies_keep_their_bytes_whatever_their_encoding(door: Door) -> None:
+    """Also where a client library has decoded them by then, or decompressed."""
+    door.worker()
+    packed = zlib.compress(b"[[], {}]", 9)
+    bodies = [b"\xff\xfe[\x00]\x00", b"+AGE-", packed]
+    door.send_raw(bodies[0], headers("a"), content_encoding="utf-16")
+    door.send_raw(bodies[1], headers("b"), content_encoding="utf-7")
+    door.send_raw(packed, headers("c", compression="application/x-gzip"))
+    eventually(lambda: door.letters() == 3)
+    assert [door.letter(name).body for name in "abc"] == bodies

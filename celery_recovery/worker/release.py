@@ -7,11 +7,10 @@ import random
 import threading
 from typing import Any
 
-from celery import bootsteps
-
 from celery_recovery.exceptions import StoreUnavailable
 from celery_recovery.parking import Parking
 from celery_recovery.recovery import Recovery
+from celery_recovery.worker.step import RecoveryStep
 
 __all__ = ("ReleaseStep", "Releaser")
 
@@ -86,7 +85,7 @@ class Releaser:
             self._trouble, self._pause = "", FIRST_PAUSE
 
 
-class ReleaseStep(bootsteps.StartStopStep):  # type: ignore[misc]  # celery is untyped
+class ReleaseStep(RecoveryStep):
     """Starts the releaser once the pool has forked. It runs whatever `recovery_park_after` says: others may park."""
 
     requires = ("celery.worker.components:Pool",)

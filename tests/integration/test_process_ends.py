@@ -156,3 +156,24 @@ def test_connection_lost_while_it_runs(worker: Callable[..., Worker], own_rabbit
     eventually(lambda: "put off" in second.log or "put off" in second.log or jobs.ledger.lines("t"), timeout=20)
     jobs.send(f"{ENDS}.working", "after", 0).get(timeout=30)
     assert jobs.ledger.lines("t") == ["begins", "done"]
+
+
+@pytest.mark.rabbitmq
+@pytest.mark.slow
+def test_channel_closed_by_the_consumer_timeout(
+    worker: Callable[..., Worker], own_rabbit: RabbitServer, redis_url: str
+) -> None:
+    """A task longer than it costs the channel, and not the worker; its second copy is put off and dropped."""
+    own_rabbit.stop()
+    configuration = own_rabbit.directory / "rabbitmq.conf"
+    # The node looks for such channels once in `channel_tick_interval` (ms).
+    configuration.write_text(configuration.read_text() + "consumer_timeout = 3000\nchannel_tick_interval = 1000\n")
+    own_rabbit.start()
+    jobs = Jobs(worker, own_rabbit.url(), redis_url)
+    running = start(jobs, concurrency=2)
+    sent = jobs.send(f"{ENDS}.working", "t", 20)
+    assert sent.get(timeout=60) == "t"
+    assert running.running
+    eventually(lambda: "put off" in running.log)
+    jobs.send(f"{ENDS}.working", "after", 0).get(timeout=30)
+    assert jobs.ledger.lines("t") == ["begins", "done"]

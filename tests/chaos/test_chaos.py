@@ -63,7 +63,8 @@ def test_the_books_balance_wherever_a_process_dies(enumeration: Enumeration, bro
     points = [point for scenario in SHORT for point in enumeration.points(broker, scenario)]
     outcomes = list(enumeration.outcomes(spread(points, POINTS)))
     assert len(outcomes) == POINTS
-    assert not [told(outcome) for outcome in outcomes if outcome.verdict != "balanced"]
+    wrong = [told(outcome) for outcome in outcomes if outcome.verdict != "balanced"]
+    assert not wrong, "\n\n".join(wrong)
 
 
 @pytest.mark.faults

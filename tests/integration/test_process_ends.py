@@ -165,9 +165,8 @@ def test_channel_closed_by_the_consumer_timeout(
 ) -> None:
     """A task longer than it costs the channel, and not the worker; its second copy is put off and dropped."""
     own_rabbit.stop()
-    configuration = own_rabbit.directory / "rabbitmq.conf"
-    # The node looks for such channels once in `channel_tick_interval` (ms).
-    configuration.write_text(configuration.read_text() + "consumer_timeout = 3000\nchannel_tick_interval = 1000\n")
+    # The node looks for such channels once in `channel_tick_interval`; both in ms.
+    own_rabbit.advanced("[{rabbit, [{consumer_timeout, 3000}, {channel_tick_interval, 1000}]}].")
     own_rabbit.start()
     jobs = Jobs(worker, own_rabbit.url(), redis_url)
     running = start(jobs, concurrency=2)

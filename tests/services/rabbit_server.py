@@ -52,6 +52,10 @@ class RabbitServer(Service):
             subprocess.run(command, env=self._environment(), cwd=self.directory, check=True, stdout=subprocess.DEVNULL)
         return self.url(self._unused.pop(0))
 
+    def advanced(self, terms: str) -> None:
+        """Settings in Erlang's own form, for the next start."""
+        (self.directory / "advanced.config").write_text(terms + "\n")
+
     def answers(self) -> bool:
         """True once the AMQP handshake is answered; an open port alone comes seconds too early."""
         try:
@@ -93,6 +97,7 @@ class RabbitServer(Service):
         cookie = home / ".erlang.cookie"
         cookie.write_text("PRIVATETESTBROKER")
         cookie.chmod(0o400)
+        self.advanced("[].")
         (self.directory / "enabled_plugins").write_text("[].\n")
         self._define_batch()
         settings = {
@@ -125,7 +130,7 @@ class RabbitServer(Service):
             "RUNNING_UNDER_SYSTEMD": "true",
             "RABBITMQ_CONF_ENV_FILE": str(base / "none"),  # leave the machine's own configuration out
             "RABBITMQ_CONFIG_FILE": str(base / "rabbitmq.conf"),
-            "RABBITMQ_ADVANCED_CONFIG_FILE": str(base / "none.config"),
+            "RABBITMQ_ADVANCED_CONFIG_FILE": str(base / "advanced.config"),
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(base / "enabled_plugins"),
             "RABBITMQ_NODENAME": f"rabbit{self.port}@localhost",
             "RABBITMQ_NODE_PORT": str(self.port),

@@ -111,9 +111,10 @@ class Holding:
         found: Any = self.client.hgetall(self.keys.lives)
         return {boot.decode(): _read(text) for boot, text in found.items()}
 
-    def beats(self, boot: str) -> bool:
-        """Whether a life's heartbeat is there."""
-        return bool(self.client.exists(self.keys.alive(boot)))
+    def silent(self, boots: Sequence[str]) -> set[str]:
+        """Those of these lives that have no heartbeat."""
+        beats: Any = self.client.mget([self.keys.alive(boot) for boot in boots]) if boots else ()
+        return {boot for boot, beat in zip(boots, beats, strict=True) if beat is None}
 
     def give_back(
         self,

@@ -94,12 +94,13 @@ class Lease:
         pool = channel.lease_pool()
         address = pool.connection_kwargs
         place = tuple(address.get(part) for part in ("host", "port", "path", "db", "service_name"))
-        if place not in self._holdings:
+        first = place not in self._holdings
+        if first:
             keys = Keys(f"{channel.global_keyprefix}{channel.unacked_key}")
             self._holdings[place] = (self._holding(pool, keys), self._holding(channel.lease_pool(), keys))
         self._current = self._holdings[place]
         self.visibility_timeout = float(channel.visibility_timeout)
-        self.beat(self._current[0])
+        self.beat(self._current[0], first=first)
         self._pulse.start()
         return self._current[0]
 
@@ -142,12 +143,12 @@ class Lease:
             if kept is not None:
                 self.books.give_up(tag, kept)
 
-    def beat(self, holding: Holding) -> None:
+    def beat(self, holding: Holding, *, first: bool = False) -> None:
         """Tell that this worker lives, and notice if it had not for a lease. Raises redis-py's errors."""
         with self._lock:
             if self.retired:
                 return
-            started, first = now(), self._beaten == float("-inf")
+            started = now()
             found = holding.beat()
             self._beaten = started
         if found != 3 and not first and holding in (self._current or ()):

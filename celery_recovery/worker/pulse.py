@@ -24,8 +24,9 @@ logger = logging.getLogger("celery_recovery")
 
 #: Seconds between two turns.
 TURN = 0.25
-#: Seconds between two looks at the register: from and to.
-LOOKS = (1.5, 2.5)
+#: Seconds between two looks at the register: from and to. In a fleet beyond `FLEET` lives each looks less often: all
+#: together read no more of it, and still somebody looks every tenth of a second.
+LOOKS, FLEET = (1.5, 2.5), 20
 #: Seconds between two searches for messages that are held and not known of; also after each lost connection.
 AUDIT = 30.0
 
@@ -73,7 +74,8 @@ class Pulse:
             self._next_beat = time_now + self.lease.seconds / 3
             self.lease.beat(holding)
         if time_now >= self._next_look and not self.lease.retired:
-            self._next_look = time_now + random.uniform(*LOOKS)  # noqa: S311  # it spreads looks, it guards nothing
+            pause = random.uniform(*LOOKS)  # noqa: S311  # it spreads looks, it guards nothing
+            self._next_look = time_now + pause * max(1.0, reaper.lives / FLEET)
             self._settle()
             self._audit(holding, time_now)
             reaper.look()

@@ -32,6 +32,8 @@ class Reaper:
 
     def __init__(self, holding: Holding) -> None:
         self.holding = holding
+        #: How many there were at the last look.
+        self.lives = 0
         self._calm_since: float | None = None
 
     def disturbed(self) -> None:
@@ -42,18 +44,19 @@ class Reaper:
         """Give back what the dead hold; how many messages."""
         if self._calm_since is None:
             self._calm_since = now() - self._uptime()
+        lives = self.holding.lives()
+        self.lives = len(lives)
+        gone = {boot: _identity(boot, lives[boot]).is_gone() for boot in lives if boot != self.holding.boot}
         calm = now() - self._calm_since
-        moved = 0
-        for boot, life in self.holding.lives().items():
-            if boot != self.holding.boot:
-                moved += self._bury(boot, life, calm)
-        return moved
+        asked = [boot for boot, state in gone.items() if state is None and calm >= _lease(lives[boot])]
+        silent = self.holding.silent(asked)
+        return sum(
+            self._bury(boot, lives[boot], force=state is True)
+            for boot, state in gone.items()
+            if state or boot in silent
+        )
 
-    def _bury(self, boot: str, life: Mapping[str, Any], calm: float) -> int:
-        gone = _identity(boot, life).is_gone()
-        if gone is False or (gone is None and (calm < _lease(life) or self.holding.beats(boot))):
-            return 0
-        force = gone is True
+    def _bury(self, boot: str, life: Mapping[str, Any], *, force: bool) -> int:
         moved = self.holding.give_back(boot, force=force)
         self.holding.leave(boot, force=force)
         if moved:

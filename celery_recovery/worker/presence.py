@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from celery import bootsteps, signals
@@ -131,17 +132,9 @@ class HoldStep(RecoveryStep):
         return Recovery.of(consumer.app).custody is not None
 
     def start(self, consumer: Any) -> None:
-        """A channel that is closed for one message's sake (`consumer_timeout`) need not end the worker."""
-        if getattr(consumer, "_recovery_started", False):
-            return
-        consumer._recovery_started = True  # noqa: SLF001
-        if not consumer.app.conf.broker_channel_error_retry:
-            consumer.call_soon(self._survive, consumer)
-
-    @staticmethod
-    def _survive(consumer: Any) -> None:
-        """Once it runs: a channel error at its start is a mistake in the configuration, and ends it as in Celery."""
-        consumer.app.conf.broker_channel_error_retry = True
+        """From now on a channel that the broker closes costs a new connection, and not the worker."""
+        if not getattr(consumer.loop, "survives", False):
+            consumer.loop = _surviving(consumer.loop, consumer)
 
     def stop(self, consumer: Any) -> None:
         """Called when the connection is lost, and at the end, when there is nothing to hold."""
@@ -162,3 +155,22 @@ class HoldStep(RecoveryStep):
                            extra={"action": "not_held"})  # fmt: skip
             return
         logger.info("connection lost: %d tasks go on running", len(passages), extra={"action": "held"})
+
+
+def _surviving(loop: Callable[..., Any], consumer: Any) -> Callable[..., Any]:
+    """Celery ends the worker over an error of a channel: `consumer_timeout` is one, which one long task brings about.
+
+    Only once the worker runs: before, such an error is a mistake in its configuration, and ends it as in Celery.
+    """
+
+    def survive(*arguments: Any) -> Any:
+        try:
+            return loop(*arguments)
+        except consumer.connection_errors:
+            raise
+        except consumer.channel_errors as exc:
+            logger.warning("the broker closed a channel: %s", exc, extra={"action": "channel_closed"})
+            raise ConnectionResetError(str(exc)) from exc
+
+    survive.survives = True  # type: ignore[attr-defined]
+    return survive

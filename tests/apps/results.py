@@ -57,13 +57,10 @@ def wrong(token: str) -> None:
     raise ValueError("quantity must be positive, password=hunter2")
 
 
-@app.task(base=Watched)
+@app.task(base=Watched, acks_late=False)
 def early(token: str, value: Any = None) -> Any:
     ledger().note(token)
     return value
-
-
-early.acks_late = False
 
 
 @app.task(base=Watched, track_started=True)
@@ -77,12 +74,6 @@ def telling(self: Any, token: str) -> str:
     """News while the backend is away must not cost the task."""
     ledger().note(token)
     self.update_state(state="PROGRESS", meta={"done": 1})
-    return token
-
-
-@app.task(base=Watched)
-def limited(token: str) -> str:
-    ledger().note(token)
     return token
 
 

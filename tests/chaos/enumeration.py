@@ -36,7 +36,7 @@ PATIENCE = 25.0
 #: Seconds that nothing may move before what is there counts as the end.
 STILL = 2.0
 #: Seconds that an idle worker is watched, to know what it does anyway.
-IDLE = 4.0
+IDLE = 6.5
 #: Seconds that a message may be on its way from a broker on this machine to a worker.
 ON_ITS_WAY = 0.3
 #: Seconds after which an operator whose command did not do it gives it once more.

@@ -150,7 +150,7 @@ class LeasedChannel(_Base):  # type: ignore[misc]
 
     def lease_pool(self) -> Any:
         """A pool of connections to this channel's broker that belongs to the caller."""
-        kept = self._sentinel_manager
+        kept = getattr(self, "_sentinel_manager", None)  # from kombu 5.7 on; it closes it with the channel
         pool = self._get_pool()
         self._sentinel_manager = kept
         for option, seconds in _TIMEOUTS:
@@ -233,6 +233,12 @@ class LeasedChannel(_Base):  # type: ignore[misc]
         if self.waiting and monotonic() - (self._missed_at or 0.0) >= RECHECK:
             self.waiting, self._in_poll = False, None
 
+    def owed_nothing(self) -> bool:
+        """Whether no answer is under way that a consumer may have; waiting ends where it may have none."""
+        if self.waiting and not self.qos.can_consume():
+            self.waiting, self._in_poll = False, None
+        return not self._in_poll
+
     def _brpop_read(self, **options: Any) -> bool:
         if not self.lease.tracking:
             return self._popped(**options)
@@ -262,9 +268,13 @@ class LeasedChannel(_Base):  # type: ignore[misc]
             connection.disconnect()
             raise
         finally:
-            self._in_poll = None
-            self._flush_brpop_reauth()
+            self._answered()
         return None if waiting else reply
+
+    def _answered(self) -> None:
+        """Nothing is under way on the connection: the moment for what kombu, from 5.7 on, has to send on it."""
+        self._in_poll = None
+        getattr(self, "_flush_brpop_reauth", _nothing)()
 
     def read_notifications(self) -> None:
         """Those that have come already would not make the socket readable again."""
@@ -284,8 +294,7 @@ class LeasedChannel(_Base):  # type: ignore[misc]
             self.client.connection.disconnect()
             raise
         finally:
-            self._in_poll = None
-            self._flush_brpop_reauth()
+            self._answered()
         if not popped:
             raise Empty
         key, message = bytes_to_str(popped[0]), popped[1]
@@ -386,7 +395,7 @@ class LeasedPoller(kombu_redis.MultiChannelPoller):  # type: ignore[misc]  # kom
     def on_readable(self, fileno: int) -> Any:
         """Notifications reach idle connections too; kombu would take that for the server's hanging up."""
         channel, kind = self._fd_to_chan.get(fileno, (None, None))
-        if kind == "BRPOP" and not channel._in_poll and channel.lease.tracking:  # noqa: SLF001
+        if kind == "BRPOP" and channel.lease.tracking and channel.owed_nothing():
             try:
                 channel.read_notifications()
             except channel.connection_errors:
@@ -418,6 +427,10 @@ def leased_transport(plain: type, lease: Lease) -> type:
 @cache
 def _leased_channel(plain: type) -> type:
     return type(f"Leased{plain.__name__}", (LeasedChannel, plain), {"QoS": LeasedQoS})
+
+
+def _nothing() -> None:
+    """In place of what a kombu does not have."""
 
 
 def _payload(message: bytes) -> Any:

@@ -274,7 +274,7 @@ class Recovery(Parts):
         )  # fmt: skip
 
     def succeeded(self, task: Task, request: Context) -> None:
-        """Count it; tell the letter, where this was a replay. Never raises: the task has succeeded."""
+        """Count it. Never raises: the task has succeeded."""
         request.recovery_body_ended = True  # what Celery publishes from here on must not be lost: see `following.py`
         header = request.__dict__.get("recovery")
         try:
@@ -286,7 +286,6 @@ class Recovery(Parts):
                 self.stats.recovered(task.name, history.attempts[-1].error_type)
             else:
                 self.stats.succeeded(task.name)
-            self._close_letter(request, "recovered", LetterState.RECOVERED)
         except Exception:
             logger.exception("the success of %s was not recorded", request.id, extra={"action": "not_recorded"})
 
@@ -300,7 +299,14 @@ class Recovery(Parts):
         self._close_letter(request, type(exc).__name__.lower(), done)
 
     def completed(self, request: Context) -> None:
-        """The result is stored: of a message that custody knows, this was the end of its life. Never raises."""
+        """The result is stored, or owed: tell the letter, where this was a replay, and custody, where it asked.
+
+        Only now: a worker that dies before it leaves a task that is run again, and not one that is taken for done.
+        """
+        try:
+            self._close_letter(request, "recovered", LetterState.RECOVERED)
+        except Exception:
+            logger.exception("the success of %s was not recorded", request.id, extra={"action": "not_recorded"})
         if "recovery_claimed" in request.__dict__:
             self.settled(request, "done")
 
@@ -384,7 +390,7 @@ class Recovery(Parts):
         replay = replay_of(request)
         if replay is None or self.store is None:
             return
-        runtime = time.monotonic() - request.recovery_running
+        runtime = time.monotonic() - request.__dict__.get("recovery_running", time.monotonic())
         try:
             if how == "recovered":
                 self.store.recovered(request.id, replay["copy"], runtime, request.hostname or "")

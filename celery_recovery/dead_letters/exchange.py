@@ -200,7 +200,8 @@ class Publisher:
                     return send(pooled)
             except _transport_errors(self.app) as exc:
                 failure: Exception = exc
-            if tries and getattr(failure, "code", None) == _NO_ROUTE:  # declaring its queue again was no help
+            unroutable = getattr(failure, "reply_code", None) == _NO_ROUTE
+            if tries and unroutable:  # declaring its queue again was no help
                 raise Unroutable(f"no queue takes the message: {failure}") from failure
             pause = _PAUSES[min(tries, len(_PAUSES) - 1)]
             tries += 1

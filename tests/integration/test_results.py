@@ -9,6 +9,7 @@ import pytest
 from celery import chord
 from kombu.exceptions import EncodeError
 
+from celery_recovery import Filter
 from tests.integration.jobs_client import eventually
 from tests.integration.results_client import Results
 from tests.services import RedisServer, Worker
@@ -165,6 +166,16 @@ def test_a_result_that_cannot_be_serialised(results: Make) -> None:
     assert "the task succeeded, but its result could not be stored" in letter.error.message
     jobs.until("u", "run", "on_failure EncodeError", "task_failure")
     jobs.drained(running)
+
+
+def test_a_replay_whose_result_is_refused(results: Make) -> None:
+    """It has no result either: its letter is dead again, and not recovered."""
+    jobs = results()
+    jobs.worker(pool="threads")
+    sent = jobs.task("unserialisable", "u").apply_async()
+    jobs.letter(sent.id)
+    jobs.dead_letters.replay(Filter(ids=(sent.id,)))
+    jobs.letter(sent.id, replays=1, state="failed")
 
 
 @pytest.mark.slow

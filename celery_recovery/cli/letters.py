@@ -61,9 +61,12 @@ def show_letter(output: Output, letter: Shown) -> None:
     """All that is known about it."""
     output.heading(f"Dead letter {letter['id']}")
     output.fields({**_what(letter), **_why(letter), **_where(letter), **_since(letter)})
+    if letter.get("raw"):
+        _show_raw(output, letter["raw"])
     _show_attempts(output, letter["attempts"])
-    output.title("Traceback")
-    output.block(letter["error"]["traceback"])
+    if not letter.get("raw"):  # which failed in no code
+        output.title("Traceback")
+        output.block(letter["error"]["traceback"])
 
 
 def _what(letter: Shown) -> dict[str, str]:
@@ -127,6 +130,12 @@ def _since(letter: Shown) -> dict[str, str]:
         "By": letter["by"],
         "Note": letter["note"],
     }
+
+
+def _show_raw(output: Output, raw: Shown) -> None:
+    """The message as it came; nothing in it is decoded but text."""
+    output.title("Message, as it came")
+    output.fields({name.capitalize().replace("_", " "): raw[name] for name in raw})
 
 
 def _show_attempts(output: Output, attempts: Sequence[Shown]) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
+import tempfile
 import zlib
 from collections.abc import Callable
 from datetime import datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import amqp
@@ -18,6 +21,7 @@ from celery import chord
 from celery_recovery import Filter, LetterState
 from tests.integration.door_client import BODY, FOREIGN, Door, headers
 from tests.integration.jobs_client import eventually
+from tests.integration.test_cli import Cli
 from tests.services import Worker
 
 
@@ -296,3 +300,28 @@ def test_bodies_keep_their_bytes_whatever_their_encoding(door: Door) -> None:
     door.send_raw(packed, headers("c", compression="application/x-gzip"))
     eventually(lambda: door.letters() == 3)
     assert [door.letter(name).body for name in "abc"] == bodies
+
+
+class Bomb:
+    """Leaves a trace wherever it is unpickled."""
+
+    def __reduce__(self) -> Any:
+        return os.system, (f"touch {TRACE}",)
+
+
+TRACE = Path(tempfile.gettempdir(), f"unpickled-{os.getpid()}")
+
+
+def test_shown_without_being_unpickled(door: Door) -> None:
+    """A pickle is bytes: to the worker, to the store, and on the screen; secrets in headers are hidden."""
+    door.worker()
+    bomb = pickle.dumps(([Bomb()], {}, {}))
+    door.send_raw(bomb, headers("bomb", api_key="k-123"), content_type="application/x-python-serialize")
+    door.send_raw(bomb, headers("stranger", task="door.nonesuch"), content_type="application/x-python-serialize")
+    for name in ("bomb", "stranger"):
+        assert door.letter(name).body == bomb
+        shown = Cli(door)("dlq", "show", name)
+        assert "80 04 95" in shown.output
+        assert "k-123" not in shown.output
+        assert Cli(door)("dlq", "show", name, "--json").code == 0
+    assert not TRACE.exists()

@@ -9,6 +9,7 @@ import shutil
 import signal
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -186,13 +187,25 @@ class Site:
             keys = (key for key in self.redis.scan_iter("*unacked*", count=500) if not key.endswith(b".lives"))
             hashes = (key for key in keys if self.redis.type(key) == b"hash")
             return sum(self.redis.hlen(key) - self.redis.hexists(key, "next") for key in hashes)
+        return sum(self._held_by_connections().values())
+
+    def _held_by_connections(self) -> Counter[tuple[int, str]]:
+        """RabbitMQ: what the last connection of each living worker got, less what it acknowledged."""
         living = {worker.pid for worker in self.workers if worker.running}
-        count = 0
+        count: Counter[tuple[int, str]] = Counter()
+        last: dict[tuple[int, str], str] = {}
         for line in steps.read_trace(self.trace):
-            operation = line["step"].split(":", 1)[1]
-            if line["pid"] in living and line["when"] == "after":
-                count += operation.startswith(steps.HELD)
-                count -= operation.startswith(steps.RETURNED)
+            role, operation = line["step"].split(":", 1)
+            if line["pid"] not in living or line["when"] != "after":
+                continue
+            if operation.startswith(steps.HELD):
+                before = last.get((line["pid"], role), line["of"])
+                last[line["pid"], role] = line["of"]
+                if before != line["of"]:
+                    del count[line["pid"], before]
+                count[line["pid"], line["of"]] += 1
+            elif operation.startswith(steps.RETURNED) and (line["pid"], line["of"]) in count:
+                count[line["pid"], line["of"]] -= 1
         return count
 
     def parked(self) -> int:

@@ -185,7 +185,7 @@ def _wrap(owner: Any, name: str, named: Named) -> None:
         if here is None or operation is None:
             return plain(self, *args, **kwargs)
         step = here.enter(operation)
-        of = _of(self) if operation.startswith(NOTES) else ""
+        of = _of(self, operation)
         here.pass_by(step, "before", operation, of)
         result = plain(self, *args, **kwargs)
         here.pass_by(step, "after", operation, of)
@@ -206,7 +206,7 @@ def _wrap_delivery(owner: Any, name: str, named: Named) -> None:
             step = here.enter(operation)
             if step is not None:
                 here.write(step, "before")
-            here.pass_by(step, "after", operation)
+            here.pass_by(step, "after", operation, _of(self, operation))
         return plain(self, *args, **kwargs)
 
     setattr(owner, name, call)
@@ -249,7 +249,22 @@ def _address(exchange: str = "", routing_key: str = "", *_: Any, **__: Any) -> s
     return _plain(f"{exchange}/{routing_key}")
 
 
-def _of(pipe: Any) -> str:
+def _of(owner: Any, operation: str) -> str:
+    """What the trace must know beside the step: whose result is stored, or by which connection a message is held."""
+    if operation.startswith(NOTES):
+        return _stored(owner)
+    return _connection(owner) if operation.startswith((HELD, *RETURNED)) else ""
+
+
+def _connection(channel: Any) -> str:
+    """Its local port: what a lost connection held, the broker has given to others."""
+    try:
+        return str(channel.connection.transport.sock.getsockname()[1])
+    except (AttributeError, OSError):
+        return ""
+
+
+def _stored(pipe: Any) -> str:
     """The task whose result is stored, and the state that is stored: a retry's is no note of finished work."""
     _, key, _, value = (_text(part) for part in pipe.command_stack[0][0])
     state = re.search(r'"status": "(\w+)"', value)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import os
 import random
 import re
 import secrets
@@ -34,6 +35,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from celery_recovery import Recovery
 from celery_recovery.dead_letters.letter import Letter
+from celery_recovery.identity import IDENTITY
 from tests.broken_messages import Broken, Entrance, broken
 from tests.services import RabbitServer, RedisServer, Worker
 
@@ -47,6 +49,7 @@ def main(count: int, seed: int, live: int) -> bool:
     print(f"seed {seed}")
     well = in_process(count, random.Random(seed))
     if live:
+        os.environ.pop(IDENTITY, None)  # the consumer above has made this process a worker; the next one is no child
         with RedisServer() as store:
             with RedisServer() as broker:
                 well &= on_worker("redis", broker.url(0), store.url(0), live, random.Random(seed + 1))

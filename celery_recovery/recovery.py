@@ -1,25 +1,29 @@
 """The life of a failing task, told once.
 
     message ──► worker ──► RecoverableTask.__call__ ──► Recovery.run
-                             │ admit        a replay already running elsewhere? then this copy is a twin, and dropped
+                             │ admit        delivered again, retried, replayed? twins are dropped, poison is kept away
                              │ (run)        the user's code
                              │ understand   exception ─► ErrorInfo: what kind of fault, worth a retry, how long
                              │ decide       policy, history, clock, dice ─► Decision                    (pure)
                              │ act          retry │ dead-letter (fail or hold) │ fail as Celery would
                              ▼ record       one log line and the counters, of what was really done
 
-1. The user's code raises. Celery's own `Retry`, `Ignore` and `Reject` pass untouched; they are not failures.
-2. The exception is classified here, in the body, before Celery has stored anything: hooks and signals see the wrong
-   class of it at times, fire twice for some ends and not at all for others.
-3. `decide` chooses from plain values; nothing in it waits or writes. `self.retry()` and the control exceptions
+1. A first delivery just runs. Of any other message custody is asked who has it: another copy, a worker that still runs
+   it, or nobody because its worker died (`admission.py`, `custody.py`).
+2. The user's code raises. Celery's own `Retry`, `Ignore` and `Reject` pass untouched; they are not failures.
+3. The exception is classified here, in the body, before Celery has stored anything: hooks and signals see the wrong
+   class of it at times, fire twice for some ends and not at all for others. What kills the process comes the same way,
+   in the worker's main process (`worker/request.py`).
+4. `decide` chooses from plain values; nothing in it waits or writes. `self.retry()` and the control exceptions
    (`RetryIn`, `Snooze`, `Quarantine`, `Discard`) are only more input to it.
-4. A retry is published with confirm, its history in the `recovery` header; then `Retry` is raised. With `acks_late`
-   Celery acknowledges the old message only now; without, it did so before the body ran.
-5. A dead letter is published with confirm to its own durable queue as a valid Celery message; then the task ends: with
+5. What will follow is announced to custody. A retry is published with confirm, its history in the `recovery` header;
+   then `Retry` is raised, and only then Celery acknowledges the old message (`acks_late`, unless the user says no).
+   Where it is due only after `recovery_park_after`, the worker that receives it parks it (`parking`).
+6. A dead letter is published with confirm to its own durable queue as a valid Celery message; then the task ends: with
    the original exception (fail), or in state QUARANTINED with its chord left open (hold).
-6. A worker's intake moves the letter into the store. A replay publishes it again with retries at 0 and a token;
+7. A worker's intake moves the letter into the store. A replay publishes it again with retries at 0 and a token;
    the first copy to start claims the token, and its end is written back on the letter.
-7. Success costs one counter in memory.
+8. Success costs one counter in memory.
 
 Defaults: transient network errors get 8 attempts over some minutes, unknown ones 3, bad data none; see `policy.py`.
 """
@@ -33,7 +37,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 from celery import Celery, Task, signals
 from celery.app.task import Context
@@ -48,15 +52,14 @@ from celery_recovery.dead_letters.origin import Origin
 from celery_recovery.dead_letters.state import LetterState
 from celery_recovery.decision import Action, Ask, Asked, Decision, Reason, Situation, decide, unix_time
 from celery_recovery.errors.model import ErrorInfo, ErrorType
-from celery_recovery.exceptions import ConfigurationError, NotAnException, Quarantine, RecoveryControl, StoreUnavailable
+from celery_recovery.exceptions import ConfigurationError, NotAnException, Quarantine, RecoveryControl
+from celery_recovery.handing_over import HandingOver
 from celery_recovery.history import History
-from celery_recovery.identity import me
 from celery_recovery.interrupts import ends_more_than_the_task, is_pools_time_limit, undisturbed
 from celery_recovery.monitoring.watch import Watch
-from celery_recovery.parts import Parts
 from celery_recovery.policy import RecoveryPolicy
 from celery_recovery.task_options import course_within, task_policy
-from celery_recovery.telling import as_told, exception_told, letter_told
+from celery_recovery.telling import as_told, letter_told
 
 __all__ = ("Recovery",)
 
@@ -77,7 +80,7 @@ _LEVELS = {
 }
 
 
-class Recovery(Parts):
+class Recovery(HandingOver):
     """The pipeline of one application, and through `Parts` all that it is made of."""
 
     def __init__(self, app: Celery) -> None:
@@ -222,16 +225,16 @@ class Recovery(Parts):
         if not again and decision.action not in (Action.DEAD_LETTER, Action.MANUAL_REVIEW):
             return failure.exc
         hold = self._holds(failure)
-        failure, go, told = self._announced(failure, None if again else letter_told(failure, decision, hold=hold))
+        failure, go, told = self.announced(failure, None if again else letter_told(failure, decision, hold=hold))
         if not go:
-            return self._taken_over(failure, told)
+            return self.taken_over(failure, told)
         if told is not None:  # a letter that somebody began
             failure, decision, hold = as_told(failure, decision, told)
             again = False
         retry, dead_letter = self.actions.retry, self.actions.dead_letter
         outcome = retry(failure, decision) if again else dead_letter(failure, decision, hold=hold)
         if not isinstance(outcome, Retry):
-            self._ended(failure, outcome)
+            self.ended(failure, outcome)
         return outcome
 
     def record(self, failure: Failure, decision: Decision, outcome: BaseException) -> None:
@@ -255,7 +258,7 @@ class Recovery(Parts):
         self.stats.failed(failure.task.name, failure.info.error_type, str(done))
         if failure.replay and done in (Action.FAIL, Action.DISCARD):
             state = LetterState.DISCARDED if done == Action.DISCARD else LetterState.FAILED
-            self._close_letter(failure.request, reason, state)
+            self.close_letter(failure.request, reason, state)
         info, request = failure.info, failure.request
         limit = decision.max_attempts or "∞"
         logger.log(
@@ -296,30 +299,7 @@ class Recovery(Parts):
         if isinstance(exc, Retry) or getattr(exc, "requeue", False) or "recovery_outcome" in request.__dict__:
             return
         done = LetterState.RECOVERED if isinstance(exc, Ignore) else LetterState.DISCARDED
-        self._close_letter(request, type(exc).__name__.lower(), done)
-
-    def completed(self, request: Context) -> None:
-        """The result is stored, or owed: tell the letter, where this was a replay, and custody, where it asked.
-
-        Only now: a worker that dies before it leaves a task that is run again, and not one that is taken for done.
-        """
-        try:
-            self._close_letter(request, "recovered", LetterState.RECOVERED)
-        except Exception:
-            logger.exception("the success of %s was not recorded", request.id, extra={"action": "not_recorded"})
-        if "recovery_claimed" in request.__dict__:
-            self.settled(request, "done")
-
-    def settled(self, request: Context, state: Literal["done", "left", "waiting"]) -> None:
-        """Note that this message needs nothing more: what comes again of it is a twin. Never raises."""
-        passage = passage_of(request)
-        if self.custody is None or not passage.life:
-            return
-        try:
-            self.custody.end(passage, state)
-        except StoreUnavailable as exc:
-            context = {"action": "unannounced", "task_id": request.id}
-            logger.warning("%s has ended (%s), which could not be noted: %s", request.id, state, exc, extra=context)
+        self.close_letter(request, type(exc).__name__.lower(), done)
 
     # -- what the steps need
 
@@ -342,63 +322,6 @@ class Recovery(Parts):
         """Whether the caller is kept waiting: the task's or the app's word; "auto" holds where a chord waits."""
         mode = failure.task.recovery_on_dead_letter or self.settings.on_dead_letter
         return mode == "hold" or (mode == "auto" and bool(chords_of(failure.request)))
-
-    def _announced(self, failure: Failure, letter: Mapping[str, Any] | None) -> tuple[Failure, bool, Any]:
-        """Say what will follow before it is published: this letter, or (None) the next attempt.
-
-        With it `Custody.leave`'s answer: whether to go on, and the letter that is known of it already.
-        """
-        onward = failure.passage.next()
-        if failure.passage.life and self.custody is not None:
-            copy, worker = "" if letter is not None else onward.copy, failure.request.hostname or ""
-            try:
-                go, told = self.custody.leave(failure.passage, copy, me().boot, worker, letter)
-            except StoreUnavailable as exc:
-                self._unannounced(failure, exc)
-            else:
-                return replace(failure, onward=onward), go, told
-        return replace(failure, onward=replace(onward, copy="")), True, None  # nobody was told of it: it is not missed
-
-    def _taken_over(self, failure: Failure, ended: Any) -> BaseException:
-        """The exception that the letter tells of, so that the caller sees no other; else nothing is left to say."""
-        told = ended.get("exc") if isinstance(ended, Mapping) else None
-        context = {"action": "taken_over", "task": failure.task.name, "task_id": failure.request.id}
-        logger.info("the end of %s[%s] was seen to elsewhere", failure.task.name, failure.request.id, extra=context)
-        found = failure.task.backend.exception_to_python(told) if told else None
-        return found if isinstance(found, Exception) else Ignore("its end was seen to elsewhere")
-
-    def _ended(self, failure: Failure, outcome: BaseException) -> None:
-        """The letter is safe, or the message goes back to the broker: note it, so that no copy runs for nothing."""
-        if self.custody is None or not failure.passage.life:
-            return
-        given_back = isinstance(outcome, Reject)
-        told = {"how": "letter"} if isinstance(outcome, Ignore) else {"how": "letter", "exc": exception_told(outcome)}
-        try:
-            self.custody.end(failure.passage, "waiting" if given_back else "done", None if given_back else told)
-        except StoreUnavailable as exc:
-            self._unannounced(failure, exc)
-
-    def _unannounced(self, failure: Failure, exc: Exception) -> None:
-        context = {"action": "unannounced", "task": failure.task.name, "task_id": failure.request.id}
-        where = (failure.task.name, failure.request.id)
-        logger.warning(
-            "%s[%s]: a copy of it, should there be one, will not be recognised: %s", *where, exc, extra=context
-        )
-
-    def _close_letter(self, request: Context, how: str, state: LetterState) -> None:
-        """Write the end of a replay back on its letter; without a store there is nothing to write on."""
-        replay = replay_of(request)
-        if replay is None or self.store is None:
-            return
-        runtime = time.monotonic() - request.__dict__.get("recovery_running", time.monotonic())
-        try:
-            if how == "recovered":
-                self.store.recovered(request.id, replay["copy"], runtime, request.hostname or "")
-            else:
-                self.store.settle(request.id, replay["copy"], state, how)
-        except StoreUnavailable as exc:
-            context = {"action": "outcome_not_noted", "task_id": request.id, "reason": how}
-            logger.error("a replay of %s ended (%s); its letter missed it: %s", request.id, how, exc, extra=context)
 
     # -- wiring
 

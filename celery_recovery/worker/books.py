@@ -41,6 +41,8 @@ class Books:
         #: To be let go, and to be given back (True: behind all others), once the broker answers.
         self.unreleased: deque[Kept] = deque()
         self.unreturned: deque[tuple[Kept, bool]] = deque()
+        #: When a channel with unacknowledged messages was closed last, on the clock of `native.now`.
+        self.loosened_at = 0.0
         #: A connection has gone, and perhaps an answer with it.
         self.answer_lost = False
         self._kept: dict[Any, list[Kept]] = {}
@@ -88,6 +90,7 @@ class Books:
             kept = self.newest(tag)
             if kept is not None:
                 self._loose[tag] = kept
+                self.loosened_at = now()
 
     def give_up(self, delivery_tag: Any, kept: Kept) -> None:
         """Nobody will acknowledge it: to be given back."""
@@ -95,12 +98,12 @@ class Books:
         if self.strike(delivery_tag, kept) is not None:
             self.unreturned.append((kept, False))
 
-    def dropped(self) -> Iterator[tuple[Any, Kept]]:
-        """Of what is loose, what nobody has any more."""
+    def dropped(self, running: set[Any] | None = None) -> Iterator[tuple[Any, Kept]]:
+        """Of what is loose, what nobody has any more; with `running`, also what is not among these tags."""
         for tag, kept in list(self._loose.items()):
             if kept not in self._kept.get(tag, ()):
                 self._loose.pop(tag, None)  # acknowledged meanwhile
-            elif kept.message() is None:
+            elif kept.message() is None or (running is not None and tag not in running):
                 yield tag, kept
 
     def forgotten(self, before: float) -> list[tuple[Any, Kept]]:

@@ -59,6 +59,9 @@ class Lease:
         self.visibility_timeout = 3600.0
         #: Whether the broker tells when a queue gets something; None: not known yet.
         self.tracking: bool | None = None
+        #: Whether the consumer drops what does not run yet when it loses its connection, as it does with a pool of
+        #: processes; other pools run it.
+        self.drops_waiting = False
         #: It is over: nothing is registered any more.
         self.retired = False
         self._life = json.dumps({**identity.to_dict(), "hostname": hostname, "lease": seconds})
@@ -202,6 +205,7 @@ class LeaseStep(bootsteps.StartStopStep):  # type: ignore[misc]  # celery is unt
         if not isinstance(consumer.pool, TaskPool):
             seconds *= SHARED_PROCESS
         lease = self.lease = consumer.recovery_lease = Lease(me(), seconds, consumer.hostname)
+        lease.drops_waiting = isinstance(consumer.pool, TaskPool)
 
         def connection_for_read(heartbeat: Any = None) -> Any:
             connection = consumer.app.connection_for_read(heartbeat=heartbeat)

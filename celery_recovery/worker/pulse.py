@@ -5,11 +5,13 @@ A thread of the operating system, with a connection of its own: neither a busy p
 
 from __future__ import annotations
 
+import gc
 import logging
 import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import redis
+from celery.worker import state
 
 from celery_recovery.worker.holding import Holding
 from celery_recovery.worker.native import now, original, start_thread
@@ -27,6 +29,11 @@ TURN = 0.25
 #: Seconds between two looks at the register: from and to. In a fleet beyond `FLEET` lives each looks less often: all
 #: together read no more of it, and still somebody looks every tenth of a second.
 LOOKS, FLEET = (1.5, 2.5), 20
+#: Seconds after a channel was closed at which what was dropped with it is cleared out of memory: Celery's requests
+#: refer to themselves, so that only the garbage collector sees that nobody has them any more.
+COLLECTIONS = (1.0, 5.0, 30.0, 120.0)
+#: Seconds after which a pool of processes has said which of the tasks that it was sent it runs.
+DROPPED = 5.0
 #: Seconds between two searches for messages that are held and not known of; also after each lost connection.
 AUDIT = 30.0
 
@@ -40,6 +47,8 @@ class Pulse:
         self._last = now()
         self._next_beat = self._last + lease.seconds / 3
         self._next_look = self._next_audit = 0.0
+        self._loosened = 0.0
+        self._collections: list[float] = []
         self._started = False
 
     def start(self) -> None:
@@ -83,7 +92,8 @@ class Pulse:
     def _settle(self) -> None:
         """What could not be told to the broker is told now; what nobody has any more goes back."""
         books = self.lease.books
-        for tag, kept in books.dropped():
+        self._collect(now())
+        for tag, kept in books.dropped(self._running()):
             books.give_up(tag, kept)
         for tag, kept in books.forgotten(now() - self.lease.visibility_timeout):
             logger.warning("a message was forgotten unacknowledged: it goes back", extra={"action": "forgotten"})
@@ -96,6 +106,23 @@ class Pulse:
             kept, leftmost = books.unreturned[0]
             kept.holding.give_back(tokens=[kept.token], leftmost=leftmost)
             books.unreturned.popleft()
+
+    def _running(self) -> set[Any] | None:
+        """Tags of the tasks that run, once all that is not among them is certainly dropped; None: not known."""
+        if not self.lease.drops_waiting or now() - self.lease.books.loosened_at < DROPPED:
+            return None
+        try:
+            return {request.message.delivery_tag for request in tuple(state.active_requests)}
+        except RuntimeError:  # the set was changed meanwhile; there is a next turn
+            return None
+
+    def _collect(self, time_now: float) -> None:
+        loosened = self.lease.books.loosened_at
+        if loosened != self._loosened:
+            self._loosened, self._collections = loosened, [loosened + seconds for seconds in COLLECTIONS]
+        if self._collections and time_now >= self._collections[0]:
+            self._collections.pop(0)
+            gc.collect()
 
     def _audit(self, holding: Holding, time_now: float) -> None:
         """Messages whose connection was lost before this worker heard of them go back."""

@@ -253,6 +253,8 @@ def _of(owner: Any, operation: str) -> str:
     """What the trace must know beside the step: whose result is stored, or by which connection a message is held."""
     if operation.startswith(NOTES):
         return _stored(owner)
+    if operation.startswith(CONSUMES):
+        return _connection(owner.channel)
     return _connection(owner) if operation.startswith((HELD, *RETURNED)) else ""
 
 

@@ -194,6 +194,7 @@ def test_a_stopped_worker_on_another_machine(fleet_with: Callable[..., Fleet]) -
     assert first.wait_log("was not heard for its lease")
     fleet.send("work", "new")
     eventually(lambda: fleet.ended("new"))
+    assert len(fleet.starts("next")) == 1, "what was prefetched is not started twice"
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from billiard.exceptions import WorkerLostError
@@ -23,11 +24,12 @@ from celery_recovery.exceptions import StoreUnavailable
 from celery_recovery.history import History
 from celery_recovery.identity import me
 from celery_recovery.passage import Passage, is_unique, sent_at
+from celery_recovery.results.owed import chord_is_claimed
 
 if TYPE_CHECKING:
     from celery_recovery.parts import Parts
 
-__all__ = ("admit", "is_first", "passage_of", "replay_of")
+__all__ = ("AlreadyDone", "admit", "is_first", "passage_of", "replay_of")
 
 logger = logging.getLogger("celery_recovery")
 
@@ -35,6 +37,10 @@ logger = logging.getLogger("celery_recovery")
 PUT_OFF = {"busy": 5.0, "wait": 2.0}
 #: Seconds by which the clocks of a publisher and a worker may differ.
 CLOCK_SKEW = 5.0
+
+
+class AlreadyDone(Ignore):  # type: ignore[misc]  # celery is untyped
+    """A message of a task whose success is stored."""
 
 
 def is_first(request: Context) -> bool:
@@ -64,7 +70,7 @@ def admit(parts: Parts, task: Task, request: Context) -> BaseException | None:
     again = redelivered or (isinstance(header, Mapping) and header.get("again") is True)
     poison = _admit_passage(parts, task, request, passage, again)
     if poison is None and again:
-        _drop_if_stored(task, request)
+        _drop_if_stored(parts, task, request, passage)
     return poison
 
 
@@ -93,10 +99,7 @@ def _admit_passage(parts: Parts, task: Task, request: Context, passage: Passage,
         _unchecked(task, request, exc)
         return None
     if started.verdict in PUT_OFF:
-        request.recovery_outcome = parts.actions.put_off(
-            task, request, passage, PUT_OFF[started.verdict], started.verdict
-        )
-        raise request.recovery_outcome
+        _put_off(parts, task, request, passage, started.verdict)
     if started.verdict == "twin":
         _finish_for(task, request, started.ended)
         _drop(task, request, "twin")
@@ -125,7 +128,7 @@ def _meant(task: Task, letter: Mapping[str, Any] | None) -> BaseException:
     return found if isinstance(found, Exception) else lost
 
 
-def _drop_if_stored(task: Task, request: Context) -> None:
+def _drop_if_stored(parts: Parts, task: Task, request: Context, passage: Passage) -> None:
     """Drop a redelivered message whose success is stored; complete what may be missing of it."""
     if request.ignore_result or task.backend.as_uri().startswith(("disabled", "rpc")):
         return
@@ -138,7 +141,9 @@ def _drop_if_stored(task: Task, request: Context) -> None:
         return
     if request.chord and request.group and hasattr(task.backend, "client"):  # Redis counts each member once
         task.backend.on_chord_part_return(request, states.SUCCESS, meta.get("result"))
-    _drop(task, request, "succeeded")
+        if chord_is_claimed(task.backend, request):  # by the process that died at it: the claim ends by itself
+            _put_off(parts, task, request, passage, "busy")
+    _drop(task, request, "succeeded", AlreadyDone)
 
 
 def _is_of_this_message(meta: Mapping[str, Any], request: Context) -> bool:
@@ -166,10 +171,20 @@ def _finish_for(task: Task, request: Context, ended: Mapping[str, Any] | None) -
         raise failure
 
 
-def _drop(task: Task, request: Context, reason: str) -> None:
+def _put_off(parts: Parts, task: Task, request: Context, passage: Passage, why: str) -> None:
+    if (
+        parts.custody is not None and "recovery_claimed" in request.__dict__
+    ):  # asked again, it will have crashed nothing
+        with suppress(StoreUnavailable):
+            parts.custody.end(passage, "waiting")
+    request.recovery_outcome = parts.actions.put_off(task, request, passage, PUT_OFF[why], why)
+    raise request.recovery_outcome
+
+
+def _drop(task: Task, request: Context, reason: str, how: type[Ignore] = Ignore) -> None:
     context = {"action": "dropped", "task": task.name, "task_id": request.id, "reason": reason}
     logger.info("task %s[%s] dropped: %s", task.name, request.id, reason, extra=context)
-    request.recovery_outcome = Ignore(f"dropped: {reason}")
+    request.recovery_outcome = how(f"dropped: {reason}")
     raise request.recovery_outcome
 
 

@@ -20,6 +20,7 @@ from celery.result import AsyncResult
 from kombu import Producer
 from kombu.serialization import registry
 
+from celery_recovery.admission import is_first
 from celery_recovery.dead_letters.exchange import Publisher
 from celery_recovery.dead_letters.letter import Letter
 from celery_recovery.dead_letters.received import HEADER, VERSION
@@ -27,8 +28,9 @@ from celery_recovery.dead_letters.store import DeadLetterStore
 from celery_recovery.decision import Action, Reason
 from celery_recovery.errors import classify
 from celery_recovery.exceptions import PublishFailed, StoreUnavailable
+from celery_recovery.passage import new_message_id
 
-__all__ = ("body_has_ended", "publish_following")
+__all__ = ("body_has_ended", "mark_following", "publish_following")
 
 logger = logging.getLogger("celery_recovery")
 
@@ -37,6 +39,18 @@ def body_has_ended() -> bool:
     """The task that this thread runs has ended, and Celery is at publishing what follows."""
     task = get_current_worker_task()
     return task is not None and "recovery_body_ended" in task.request.__dict__
+
+
+def mark_following(options: dict[str, Any]) -> None:
+    """What follows a task is known by its own id, and what follows one that came back is to be asked about.
+
+    A worker that dies after publishing it, and before it has stored its result, is followed by one that does both again.
+    """
+    task_id = options.get("task_id")
+    options.setdefault("message_id", f"following-{task_id}" if task_id else new_message_id())
+    if not is_first(get_current_worker_task().request):
+        headers = options.get("headers") or {}
+        options["headers"] = {**headers, HEADER: {**(headers.get(HEADER) or {}), "again": True}}
 
 
 def publish_following(

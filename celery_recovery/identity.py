@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-__all__ = ("IDENTITY", "Identity", "me")
+__all__ = ("IDENTITY", "Identity", "begin", "me")
 
 #: The environment variable by which children that are not forked (macOS, Windows) learn whose they are.
 IDENTITY = "CELERY_RECOVERY_WORKER"
@@ -52,6 +52,14 @@ class Identity:
         if not self.place or self.place != _place() or not self.started:
             return None
         return _started(self.pid) != self.started
+
+
+def begin() -> Identity:
+    """A worker's main process begins its life here, whoever has started it; what it starts afterwards is its own."""
+    me.cache_clear()
+    os.environ.pop(IDENTITY, None)
+    os.environ[IDENTITY] = me().to_json()
+    return me()
 
 
 @cache

@@ -45,7 +45,7 @@ from celery.exceptions import Ignore, Reject, Retry
 from celery.utils.serialization import raise_with_context
 
 from celery_recovery.actions import Failure, chords_of
-from celery_recovery.admission import admit, is_first, passage_of, replay_of
+from celery_recovery.admission import AlreadyDone, admit, is_first, passage_of, replay_of
 from celery_recovery.call import Call
 from celery_recovery.confirms import confirm
 from celery_recovery.dead_letters.origin import Origin
@@ -168,7 +168,11 @@ class Recovery(HandingOver):
         if is_first(request) or request.is_eager or "recovery_admitted" in request.__dict__:
             return
         request.recovery_admitted = True
-        poison = admit(self, task, request)
+        try:
+            poison = admit(self, task, request)
+        except AlreadyDone:
+            self.completed(request)
+            raise
         if poison is not None:
             raise poison
 

@@ -19,7 +19,7 @@ from celery.utils.time import maybe_make_aware
 
 from celery_recovery.call import merged_call
 from celery_recovery.decision import Asked
-from celery_recovery.following import body_has_ended, publish_following
+from celery_recovery.following import body_has_ended, mark_following, publish_following
 from celery_recovery.interrupts import ends_more_than_the_task
 from celery_recovery.leash import leash, unleash
 from celery_recovery.passage import new_message_id
@@ -115,10 +115,11 @@ class RecoverableTask(Task):  # type: ignore[misc]  # celery is untyped
 
     def apply_async(self, args: Any = None, kwargs: Any = None, *positional: Any, **options: Any) -> Any:
         """Celery's own, with a `message_id` by which the copies of this one message are known (see `passage.py`)."""
-        options.setdefault("message_id", new_message_id())
         send = partial(super().apply_async, args, kwargs, *positional)
         if not body_has_ended() or self.app.conf.task_always_eager:
+            options.setdefault("message_id", new_message_id())
             return send(**options)
+        mark_following(options)
         recovery = Recovery.of(self.app)
         return publish_following(self, send, options, recovery.publisher, recovery.store)
 

@@ -11,6 +11,7 @@ from kombu.utils.encoding import safe_repr
 from celery_recovery.actions import Failure
 from celery_recovery.decision import Action, Decision, Reason
 from celery_recovery.errors.model import ErrorInfo
+from celery_recovery.exceptions import NotAnException
 
 __all__ = ("as_told", "exception_told", "letter_told")
 
@@ -45,6 +46,7 @@ def as_told(failure: Failure, decision: Decision, told: Mapping[str, Any]) -> tu
 
 
 def exception_told(exc: BaseException) -> dict[str, Any]:
-    """An exception as result backends keep it, whatever its arguments are."""
+    """An exception as result backends keep it, whatever its arguments are, and as the caller is to see it."""
+    exc = exc if isinstance(exc, Exception) else NotAnException.of(exc)
     args = [arg if isinstance(arg, (str, int, float, bool, type(None))) else safe_repr(arg) for arg in exc.args]
     return {"exc_type": type(exc).__qualname__, "exc_message": args, "exc_module": type(exc).__module__}

@@ -1,7 +1,8 @@
 """From the durable queue into the store: how letters become visible.
 
 The queue is the letter's first home and the store its second. A letter leaves the first only after the second has it:
-`store.add` → acknowledge. A kill in between delivers it again, and `add` knows it already.
+`store.add` → acknowledge. A kill in between delivers it again, and `add` knows it already. (In the lists of a Redis
+broker, which kombu empties before it notes that it did, letters are looked at and not taken: `listed.py`.)
 
 Two callers: a thread in every worker (`Intake`), and `drain`, which operator commands call first, so that no worker is
 needed to see what is there.
@@ -22,6 +23,7 @@ from kombu.message import Message
 from kombu.mixins import ConsumerMixin
 
 from celery_recovery.dead_letters.letter import Letter
+from celery_recovery.dead_letters.listed import ListedLetters, is_listed
 from celery_recovery.dead_letters.store import DeadLetterStore
 from celery_recovery.exceptions import StoreUnavailable
 
@@ -33,6 +35,8 @@ logger = logging.getLogger("celery_recovery")
 PREFETCH = 100
 #: Seconds between two looks at a store that is away: first and longest.
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
+#: Seconds between two looks at an empty queue of a Redis broker.
+LISTED_PAUSE = 0.5
 #: Seconds after which a letter held by a dead intake goes back to the queue (Redis broker only). It may be this short
 #: because the intake keeps its unacknowledged messages under names of its own, apart from those of running tasks.
 VISIBILITY_TIMEOUT = 30
@@ -80,6 +84,10 @@ def drain(app: Celery, queue: Queue, store: DeadLetterStore, progress: Callable[
         bound = queue(channel)
         bound.declare()
         _restore(channel)
+        listed = ListedLetters(channel, queue, store) if is_listed(channel) else None
+        while listed is not None and (moved := listed.move(PREFETCH, patient=True)):
+            taken += moved
+            progress(taken)
         waiting = iter(lambda: bound.get(no_ack=False), None)
         while batch := list(islice(waiting, PREFETCH)):
             take(batch, store)
@@ -135,7 +143,7 @@ class Intake(ConsumerMixin):  # type: ignore[misc]  # kombu is untyped
             try:
                 self.store.ping()
                 pause = FIRST_PAUSE
-                self.run()
+                self._consume()
             except StoreUnavailable as exc:
                 logger.error(
                     "dead letters stay in the queue %s until the store is back: %s", self.queue.name, exc,
@@ -143,9 +151,28 @@ class Intake(ConsumerMixin):  # type: ignore[misc]  # kombu is untyped
                 )  # fmt: skip
                 self.stopped.wait(pause)
                 pause = min(pause * 2, LONGEST_PAUSE)
+            except self.connection.connection_errors as exc:
+                logger.warning(
+                    "the intake of dead letters waits for the broker: %s", exc, extra={"action": "intake_waits"}
+                )
+                self.stopped.wait(FIRST_PAUSE)
             except Exception:  # the intake must outlive anything; the letters are safe in the queue meanwhile
                 logger.exception("the intake of dead letters starts again", extra={"action": "intake_restarts"})
                 self.stopped.wait(LONGEST_PAUSE)
+
+    def _consume(self) -> None:
+        """Until stopped, or until the store is away."""
+        with self.connection.clone() as connection:
+            channel = connection.default_channel
+            if is_listed(channel):
+                self.queue(channel).declare()
+                listed = ListedLetters(channel, self.queue, self.store)
+                while not self.should_stop:
+                    self.on_iteration()
+                    if not listed.move(PREFETCH):
+                        self.stopped.wait(LISTED_PAUSE)
+                return
+        self.run()
 
     def get_consumers(self, consumer: Callable[..., Any], channel: Any) -> list[Any]:  # noqa: ARG002  # kombu's
         """Raw messages of the one queue."""

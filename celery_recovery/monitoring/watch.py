@@ -46,11 +46,11 @@ class Watch:
             self._note(sender.name, "internal_error", exception)
 
     def _on_task_unknown(self, sender: Any = None, name: str = "", exc: Any = None, **_: Any) -> None:
-        if getattr(sender, "app", None) is self.app:
+        if getattr(sender, "app", None) is self.app and not hasattr(sender, "recovery_door"):  # it has a letter
             self._note(name, "unknown_task", exc)
 
     def _on_task_rejected(self, sender: Any = None, message: Any = None, exc: Any = None, **_: Any) -> None:
-        if getattr(sender, "app", None) is self.app:
+        if getattr(sender, "app", None) is self.app and not hasattr(sender, "recovery_door"):
             name = (getattr(message, "headers", None) or {}).get("task")
             self._note(str(name or "?"), "rejected", exc)
 

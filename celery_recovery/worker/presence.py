@@ -8,7 +8,6 @@ lost their connection. When the connection to the broker is lost, all that it ru
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -18,7 +17,7 @@ from celery.worker import state
 
 from celery_recovery.custody import PRESENCE, Custody
 from celery_recovery.exceptions import StoreUnavailable
-from celery_recovery.identity import IDENTITY, me
+from celery_recovery.identity import begin, me
 from celery_recovery.leash import allow
 from celery_recovery.recovery import Recovery
 from celery_recovery.worker.memory import look
@@ -102,7 +101,7 @@ class PresenceStep(RecoveryStep):
 
     def include_if(self, worker: Any) -> bool:
         """Wherever there is a store; the children are tied to this process in any case."""
-        os.environ[IDENTITY] = me().to_json()
+        begin()
         if worker.use_eventloop:
             allow()
         return Recovery.of(worker.app).custody is not None

@@ -55,7 +55,11 @@ class RecoverableRequest(Request):  # type: ignore[misc]  # celery is untyped
             if not isinstance(ended, (Ignore, Reject)):  # of those the child has said itself what became of the message
                 self._settle_if_cut_off("left" if isinstance(ended, Retry) else "done")
         elif isinstance(exc, WorkerLostError) and self._success_is_stored():
+            if self.chord and not self.acknowledged:  # it may not have been counted: the next worker sees to that
+                self.reject(requeue=True)
+                return
             super().on_failure(exc_info, send_failed_event, return_ok)
+            Recovery.of(self.app).completed(self._context)  # the child may have died before it could say so
         else:
             self._ended(exc)
 

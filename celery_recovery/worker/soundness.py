@@ -27,7 +27,8 @@ __all__ = ("Unsound", "check_body", "check_fields", "name_of", "parts_of", "told
 #: recovery from outside.
 RESERVED = frozenset(
     {name for name in dir(Context) if not name.startswith("__") and callable(getattr(Context, name))}
-    | {"recovery_running", "recovery_outcome", "recovery_asked", "recovery_inner"}
+    | {f"recovery_{name}" for name in ("admitted", "asked", "body_ended", "claimed", "evidence", "inner", "outcome")}
+    | {"recovery_poison", "recovery_running", "recovery_unread"}
 )
 #: The canvas is laid over the request, and may not stand for what the request is about.
 _NOT_CANVAS = RESERVED | {

@@ -44,7 +44,7 @@ def body_has_ended() -> bool:
 def mark_following(options: dict[str, Any]) -> None:
     """What follows a task is known by its own id, and what follows one that came back is to be asked about.
 
-    A worker that dies after publishing it, and before it has stored its result, is followed by one that does both again.
+    A worker that dies after publishing it and before it has stored its result is followed by one that does both again.
     """
     task_id = options.get("task_id")
     options.setdefault("message_id", f"following-{task_id}" if task_id else new_message_id())

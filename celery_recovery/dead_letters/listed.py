@@ -1,8 +1,8 @@
 """Letters of a Redis broker: looked at in their list, stored, and only then taken out of it.
 
 Kombu takes a message out of its list first and notes that it did afterwards; whoever dies in between takes the message
-along. A letter may be stored twice and is still one (`store.add`), so nobody need own it meanwhile: it stays in the list
-until the store has it. A turn, which ends by itself, keeps intakes from doing the same work side by side.
+along. A letter may be stored twice and is still one (`store.add`), so nobody need own it meanwhile: it stays in its
+list until the store has it. A turn, which ends by itself, keeps intakes from doing the same work side by side.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class ListedLetters:
         found = [(key, item) for key, items in zip(self._keys, pipe.execute(), strict=True) for item in reversed(items)]
         stored = list(chain.from_iterable(self._stored(found[n : n + limit]) for n in range(0, len(found), limit)))
         for key, item in stored:
-            pipe.lrem(key, -1, item)
+            pipe.lrem(key, -1, item)  # type: ignore[arg-type]  # bytes are what it takes
         pipe.execute()
         return len(stored)
 

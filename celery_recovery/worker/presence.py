@@ -120,6 +120,9 @@ class PresenceStep(RecoveryStep):
     def stop(self, worker: Any) -> None:
         """Nothing: it goes on until the process ends."""
 
+    def terminate(self, worker: Any) -> None:
+        """Nothing, as in `stop`."""
+
 
 class HoldStep(RecoveryStep):
     """When the connection to the broker is lost: notes what goes on running."""

@@ -194,14 +194,15 @@ class Settings:
         metadata=_about(
             _flag,
             "Whether recoverable tasks are acknowledged when they have ended, not when they start: without it a task "
-            "is lost with its worker. A task's own `acks_late` counts more.",
+            "is lost with its worker. A task's own `acks_late` counts more. False: Celery's `task_acks_late` decides.",
         ),
     )
     max_crashes: int = field(
         default=3,
         metadata=_about(
             _positive_count,
-            "Crashes of its worker after which a redelivered task is dead-lettered as poison.",
+            "Crashes of its worker after which a redelivered task is dead-lettered as poison. The start of a first "
+            "delivery is not noted, so its body begins once more than that.",
         ),
     )
     attempt_ttl: float = field(
@@ -229,7 +230,11 @@ class Settings:
     )
     result_timeout: float = field(
         default=30.0,
-        metadata=_about(_positive, "Seconds to go on trying to store a result while the result backend is away."),
+        metadata=_about(
+            _positive,
+            "Seconds to go on trying to store a result while the result backend and the recovery store are away, "
+            "within the task's hard time limit. With a store it is owed after some 2 s.",
+        ),
     )
     publish_timeout: float = field(
         default=30.0,

@@ -127,8 +127,9 @@ class Site:
         )
 
     def ready(self, worker: Spawned, timeout: float = 20.0) -> bool:
-        """Whether it consumes tasks and, unless told not to, letters."""
-        wanted = [self.queue, *([self.letter_queue] if self.conf.get("recovery_intake", True) else [])]
+        """Whether it consumes tasks and, unless told not to, letters (which a Redis broker's intake only looks at)."""
+        consumes_letters = self.conf.get("recovery_intake", True) and self.services.broker == "rabbitmq"
+        wanted = [self.queue, *([self.letter_queue] if consumes_letters else [])]
         until(lambda: self._consumed(worker).issuperset(wanted) or not worker.running, timeout)
         return worker.running and self._consumed(worker).issuperset(wanted)
 

@@ -6,6 +6,7 @@ again, and what had to wait is caught up with.
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable
 from typing import Any
@@ -146,4 +147,44 @@ def test_no_task_notices(scene: Scene, state: str) -> None:
     jobs.letter(other, state=LetterState.RECOVERED)
     assert jobs.ledger.lines("overdue") == ["run"]
     assert [line for line in jobs.ledger.lines(WRONG) if ".broken " not in line] == []
+    assert scene.worker.running
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["flushed", "failed over"])
+def test_the_store_forgets(scene: Scene, how: str) -> None:
+    """All it had, or its last writes: what runs goes on and is retried, what comes is kept; only what was there goes.
+
+    A failover that loses the last writes is played by a kill and the files of a moment before.
+    """
+    jobs, files = scene.jobs, scene.server.directory / "appendonlydir"
+    known = scene.letter("known")
+    kept = scene.parked("kept", 6)
+    before = shutil.copytree(files, scene.server.directory / "before")
+    running = jobs.send("flaky_slowly", "running", 1.5)
+    late = scene.letter("late")
+    eventually(lambda: jobs.ledger.lines("running"))
+    if how == "flushed":
+        scene.client.flushall()
+    else:
+        scene.server.kill()
+        shutil.rmtree(files)
+        before.rename(files)
+        scene.server.start()
+
+    assert running.get(timeout=40) is None
+    assert jobs.ledger.lines("running") == ["run", "run"]
+    again = jobs.send(f"{MODULE}.given_back", "again")
+    assert again.get(timeout=40) == "again"
+    new = scene.letter("new")
+    parked = scene.parked("parked", 4)
+    assert parked.get(timeout=40) == "parked"
+    ids = {letter.id for letter in jobs.dead_letters.list(limit=10)}
+    assert new in ids
+    assert late not in ids, "this test must have lost a write"
+    assert (known in ids) == (how == "failed over")
+    if how == "failed over":
+        assert kept.get(timeout=40) == "kept"
+    assert len(jobs.ledger.lines("kept")) == (how == "failed over")
+    assert jobs.result(late).state == "FAILURE", "the caller knows, whatever the store forgets"
     assert scene.worker.running

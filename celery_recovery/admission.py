@@ -141,7 +141,7 @@ def _drop_if_stored(parts: Parts, task: Task, request: Context, passage: Passage
         return
     if request.chord and request.group and hasattr(task.backend, "client"):  # Redis counts each member once
         task.backend.on_chord_part_return(request, states.SUCCESS, meta.get("result"))
-        if chord_is_claimed(task.backend, request):  # by the process that died at it: the claim ends by itself
+        if chord_is_claimed(task.app.backend, request):  # by the process that died at it: the claim ends by itself
             _put_off(parts, task, request, passage, "busy")
     _drop(task, request, "succeeded", AlreadyDone)
 

@@ -7,6 +7,7 @@ of a failing task is told.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
@@ -30,10 +31,14 @@ from celery_recovery.task_options import UNSAID, said
 
 __all__ = ("RecoverableTask",)
 
+logger = logging.getLogger("celery_recovery")
+
 #: Celery's own tasks that steer others; they retry to wait, not because something failed.
 _STEERING = frozenset(
     f"celery.{name}" for name in ("accumulate", "backend_cleanup", "chain", "chord", "chord_unlock", "group")
 )
+#: What a subclass may override, and what is put around it.
+_AROUND: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {}
 
 
 class RecoverableTask(Task):  # type: ignore[misc]  # celery is untyped
@@ -77,7 +82,7 @@ class RecoverableTask(Task):  # type: ignore[misc]  # celery is untyped
     def __init_subclass__(cls, **options: Any) -> None:
         """Put recovery around what a subclass overrides: its `__call__` may never call ours, and `before_start`."""
         super().__init_subclass__(**options)
-        for name, around in (("__call__", _around_call), ("before_start", _around_before_start)):
+        for name, around in _AROUND.items():
             owner = next(base for base in cls.__mro__ if name in vars(base))
             if owner is cls or (owner is not Task and not issubclass(owner, RecoverableTask)):  # a mixin's counts too
                 setattr(cls, name, around(vars(owner)[name]))
@@ -201,6 +206,30 @@ def _around_before_start(own: Callable[..., Any]) -> Callable[..., Any]:
             request.__dict__.pop("recovery_running", None)
 
     return before_start
+
+
+def _around_hook(own: Callable[..., Any]) -> Callable[..., Any]:
+    """A subclass's `on_failure` or `on_retry`: what it raises must not take the place of what the task has raised.
+
+    Celery calls such a hook twice, and stores the hook's exception as the task's.
+    """
+    if isinstance(own, (staticmethod, classmethod)):
+        return own
+
+    @wraps(own)
+    def hook(self: RecoverableTask, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return own(self, *args, **kwargs)
+        except (Reject, MemoryError):  # the one is an instruction, the other no mistake of the hook's
+            raise
+        except Exception:
+            context = {"action": "hook_failed", "task": self.name, "task_id": self.request.id}
+            logger.exception("%s of %s[%s] raised", own.__name__, self.name, self.request.id, extra=context)
+
+    return hook
+
+
+_AROUND.update(__call__=_around_call, before_start=_around_before_start, on_failure=_around_hook, on_retry=_around_hook)
 
 
 class _Chunks(RecoverableTask):

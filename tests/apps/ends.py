@@ -47,6 +47,22 @@ def killed(token: str, times: int = 1000, number: int = signal.SIGKILL) -> str:
     return token
 
 
+class Clumsy(RecoverableTask):
+    """Its hook is at fault, too."""
+
+    abstract = True
+
+    def on_failure(self, exc: Any, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
+        ledger().note(args[0], f"on_failure {type(exc).__name__}")
+        raise KeyError("hook")
+
+
+@app.task(base=Clumsy)
+def clumsy(token: str) -> None:
+    """Fails, and then its hook does."""
+    raise ValueError(token)
+
+
 @app.task(base=Hooked)
 def vanishing(token: str, times: int = 1000) -> str:
     """Its process ends without a word."""

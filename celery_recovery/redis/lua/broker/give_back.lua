@@ -16,10 +16,11 @@
 if ARGV[4] == '0' and redis.call('EXISTS', KEYS[2]) == 1 then
   return -1
 end
-if redis.call('HDEL', KEYS[1], ARGV[1]) == 0 then
+if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0 then
   return 0
 end
-redis.call(ARGV[3], KEYS[4], ARGV[2])
+redis.call(ARGV[3], KEYS[4], ARGV[2]) -- first: a queue's key of another type ends the script here
+redis.call('HDEL', KEYS[1], ARGV[1])
 if ARGV[5] ~= '0' then
   redis.call('SADD', KEYS[3], ARGV[1])
   redis.call('PEXPIRE', KEYS[3], ARGV[5])

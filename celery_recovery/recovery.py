@@ -298,9 +298,11 @@ class Recovery(HandingOver):
 
     def stepped_aside(self, request: Context, exc: BaseException) -> None:
         """Celery's own `Ignore` and `Reject` are the task's choice, not failures; only a replayed letter must know."""
+        if "recovery_outcome" in request.__dict__:  # ours: what had to be said is said
+            return
         if "recovery_claimed" in request.__dict__ and not isinstance(exc, Retry):
             self.settled(request, "waiting" if getattr(exc, "requeue", False) else "done")
-        if isinstance(exc, Retry) or getattr(exc, "requeue", False) or "recovery_outcome" in request.__dict__:
+        if isinstance(exc, Retry) or getattr(exc, "requeue", False):
             return
         done = LetterState.RECOVERED if isinstance(exc, Ignore) else LetterState.DISCARDED
         self.close_letter(request, type(exc).__name__.lower(), done)

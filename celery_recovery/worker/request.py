@@ -15,6 +15,9 @@ from __future__ import annotations
 
 import re
 import signal
+from collections.abc import Callable
+from contextlib import suppress
+from functools import wraps
 from time import monotonic, time
 from typing import Any
 
@@ -44,6 +47,12 @@ class RecoverableRequest(Request):  # type: ignore[misc]  # celery is untyped
     #: Its process-level end was acted on: billiard reports a hard limit twice.
     _seen_to = False
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Celery makes a class of its own for each task's requests, whose `on_success` calls no other: wrap that."""
+        super().__init_subclass__(**options)
+        if "on_success" in vars(cls):
+            cls.on_success = _around_on_success(vars(cls)["on_success"])
+
     # -- the ends
 
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
@@ -71,11 +80,13 @@ class RecoverableRequest(Request):  # type: ignore[misc]  # celery is untyped
         logger.error("Hard time limit (%ss) exceeded for %s[%s]", timeout, self.name, self.id)
         self._ended(TimeLimitExceeded(timeout))
 
-    def on_success(self, failed__retval__runtime: Any, **kwargs: Any) -> Any:
-        """Celery's own handler; a success whose acknowledgement cannot arrive is noted."""
-        super().on_success(failed__retval__runtime, **kwargs)
-        if not failed__retval__runtime[0]:
-            self._settle_if_cut_off("done")
+    def cancel(self, pool: Any, signal: Any = None, emit_retry: bool = True) -> None:
+        """Celery's own; a pool that can end no single task (solo, threads) lets it run to its end.
+
+        Under solo Celery's complaint would come up in the body, which this interrupts, and pass for its failure.
+        """
+        with suppress(NotImplementedError):
+            super().cancel(pool, signal, emit_retry)
 
     def _process_end(self, exc: Any) -> BaseException | None:
         """What the process ended of; None: it did not end, or somebody meant it to."""
@@ -219,6 +230,27 @@ class RecoverableRequest(Request):  # type: ignore[misc]  # celery is untyped
     def _settle_if_cut_off(self, how: Any) -> None:
         if self.task.acks_late and (self.is_cut_off or self.was_taken):
             Recovery.of(self.app).settled(self._context, how)
+
+
+def _around_on_success(own: Callable[..., Any]) -> Callable[..., Any]:
+    """A success whose acknowledgement cannot arrive is noted; and what was cut off is no success.
+
+    Pools of greenlets report one that was killed as a success without a runtime: whoever killed it (a cold shutdown, a
+    lost connection, a revoke) says what becomes of the message, which nobody may acknowledge here.
+    """
+
+    @wraps(own)
+    def on_success(self: RecoverableRequest, failed__retval__runtime: Any, **kwargs: Any) -> Any:
+        failed, _, runtime = failed__retval__runtime
+        if not failed and runtime is None:
+            state.task_ready(self)
+            return None
+        told = own(self, failed__retval__runtime, **kwargs)
+        if not failed:
+            self._settle_if_cut_off("done")
+        return told
+
+    return on_success
 
 
 def _bare(exc: Any) -> Any:

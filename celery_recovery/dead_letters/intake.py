@@ -142,8 +142,8 @@ class Intake(ConsumerMixin):  # type: ignore[misc]  # kombu is untyped
         while not self.should_stop:
             try:
                 self.store.ping()
-                pause = FIRST_PAUSE
                 self._consume()
+                pause = FIRST_PAUSE
             except StoreUnavailable as exc:
                 logger.error(
                     "dead letters stay in the queue %s until the store is back: %s", self.queue.name, exc,

@@ -65,6 +65,8 @@ class RecoverableRequest(Request):  # type: ignore[misc]  # celery is untyped
                 self._settle_if_cut_off("left" if isinstance(ended, Retry) else "done")
         elif isinstance(exc, WorkerLostError) and self._success_is_stored():
             if self.chord and not self.acknowledged:  # it may not have been counted: the next worker sees to that
+                if self.is_asked_about:
+                    Recovery.of(self.app).settled(self._context, "waiting")
                 self.reject(requeue=True)
                 return
             super().on_failure(exc_info, send_failed_event, return_ok)

@@ -140,11 +140,13 @@ class Intake(ConsumerMixin):  # type: ignore[misc]  # kombu is untyped
         """Consume until stopped. An absent store ends the consumer, not the thread: letters stay in the queue."""
         pause = FIRST_PAUSE
         while not self.should_stop:
+            began = time.monotonic()
             try:
                 self.store.ping()
                 self._consume()
-                pause = FIRST_PAUSE
             except StoreUnavailable as exc:
+                if time.monotonic() - began > LONGEST_PAUSE:  # it had worked; a store may answer and refuse to write
+                    pause = FIRST_PAUSE
                 logger.error(
                     "dead letters stay in the queue %s until the store is back: %s", self.queue.name, exc,
                     extra={"action": "intake_waits"},

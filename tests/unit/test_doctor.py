@@ -169,10 +169,10 @@ CASES: dict[str, tuple[list[Facts], list[Facts]]] = {
     ),
     "publish-unconfirmed": (
         [
-            replace(ON_RABBITMQ, transport_options={}),
+            replace(ON_RABBITMQ, transport_options={}, tasks=(PLAIN,)),
             replace(ON_RABBITMQ, transport_options={"confirm_publish": False}),
         ],
-        [replace(ON_REDIS, transport_options={})],
+        [replace(ON_REDIS, transport_options={}), replace(ON_RABBITMQ, transport_options={})],
     ),
     "publish-not-retried": ([conf(ON_REDIS, task_publish_retry=False)], [ON_REDIS]),
     "transient-messages": (
@@ -287,8 +287,8 @@ CASES: dict[str, tuple[list[Facts], list[Facts]]] = {
         ],
     ),
     "channel-error-fatal": (
-        [conf(ON_RABBITMQ, broker_channel_error_retry=False)],
-        [conf(ON_REDIS, broker_channel_error_retry=False)],
+        [conf(replace(ON_RABBITMQ, store=False), broker_channel_error_retry=False)],
+        [conf(ON_REDIS, broker_channel_error_retry=False), conf(ON_RABBITMQ, broker_channel_error_retry=False)],
     ),
     "ack-emulation-off": (
         [replace(ON_REDIS, transport_options={"ack_emulation": False})],

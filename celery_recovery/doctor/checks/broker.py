@@ -133,6 +133,8 @@ def consumer_timeout_unbounded(facts: Facts) -> Iterator[Found]:
 def channel_error_fatal(facts: Facts) -> Iterator[Found]:
     """A channel error ends the worker."""
     late = any(task.acks_late for task in facts.tasks)
+    if facts.store and facts.recoverable:  # then the worker connects anew
+        return
     if facts.driver == "amqp" and late and not facts.conf["broker_channel_error_retry"]:
         yield found("broker_channel_error_retry", "False")
 

@@ -16,14 +16,16 @@ _TRANSIENT = ("1", "transient")
     "publish-unconfirmed",
     Severity.LOSS,
     consequence="delay() returns as soon as the message is written to the socket. When RabbitMQ dies, refuses the "
-    "message or the line breaks at that moment, the task is gone and nobody is told. (What celery-recovery publishes "
-    "itself is confirmed.)",
+    "message or the line breaks at that moment, the task is gone and nobody is told. (An app with a task on "
+    "RecoverableTask waits for confirms unless it is told not to.)",
     fix='broker_transport_options = {"confirm_publish": True}, in every process that sends tasks.',
 )
 def publish_unconfirmed(facts: Facts) -> Iterator[Found]:
     """Producers do not wait until RabbitMQ has the message."""
-    if facts.driver == "amqp" and not facts.transport_options.get("confirm_publish"):
-        yield found("broker_transport_options", "confirm_publish is not set")
+    asked = facts.transport_options.get("confirm_publish", bool(facts.recoverable))
+    if facts.driver == "amqp" and not asked:
+        told = "is off" if "confirm_publish" in facts.transport_options else "is not set"
+        yield found("broker_transport_options", f"confirm_publish {told}")
 
 
 @check(

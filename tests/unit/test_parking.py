@@ -116,7 +116,6 @@ class TestWhatIsParked:
             {"expires": "whenever"},
             {"properties": {"expiration": "60000"}},
         ],
-        ids=str,
     )
     def test_what_is_celerys(self, attendant: _Attendant, changes: dict[str, Any]) -> None:
         """Due soon, no moment or none with a zone, no id, revoked, expired, or expiring in the broker alone."""

@@ -123,7 +123,8 @@ def _release_all(broker: str, store: str) -> None:
 
 def _held(client: redis.Redis) -> int:
     """Messages that a worker has taken and not acknowledged."""
-    return sum(client.zcard(key) for key in client.scan_iter("unacked*index*"))
+    kept = client.keys("unacked.held.*")
+    return int(client.hlen("unacked")) + sum(int(client.hlen(key)) - 1 for key in kept)  # one field counts
 
 
 def _resident(worker: Worker) -> int:

@@ -63,7 +63,7 @@ def unacknowledged(jobs: Jobs) -> bool:
     if not jobs.broker.startswith("redis"):
         return False
     with redis.Redis.from_url(jobs.broker) as client:
-        return any(client.zcard(key) for key in client.scan_iter("unacked*index*"))
+        return any(client.hkeys(key) != [b"next"] for key in client.scan_iter("unacked.held.*"))
 
 
 # -- the store

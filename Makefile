@@ -20,10 +20,11 @@ demo: $(VENV)/.demo ## 2,000 real jobs, a misbehaving service, the books, and a 
 
 .PHONY: test
 test: $(VENV)/.dev ## The whole test suite, with private Redis and RabbitMQ servers where they are installed
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -m "not long" $(ARGS)
 
 .PHONY: chaos
-chaos: $(VENV)/.dev ## Death at every I/O step, then a soak; MINUTES=30 bounds it, SEED=7 repeats it
+chaos: $(VENV)/.dev ## The long tests, death at every I/O step, a soak; MINUTES=30 bounds the latter, SEED=7 repeats it
+	$(BIN)/pytest -q -m long
 	$(BIN)/python -m tests.chaos all $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 .PHONY: oldest

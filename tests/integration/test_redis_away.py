@@ -100,7 +100,7 @@ def scene(worker: Callable[..., Worker], redis_url: str, other_redis_url: str, o
     return Scene(Jobs(worker, redis_url, other_redis_url, conf=conf), own_redis)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("state", STATES)
 def test_no_task_notices(scene: Scene, state: str) -> None:
     """Success, retry, letter, second delivery, replay, and a delay to be parked; what is parked waits for the store."""

@@ -136,7 +136,7 @@ def redis_jobs_with(worker: Callable[..., Worker], redis_url: str, other_redis_u
 
 
 @pytest.mark.redis
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("way", [way for way in WAYS if way not in KINDS])
 def test_other_ends_of_a_worker(redis_jobs_with: Callable[..., Jobs], way: str) -> None:
     """The variants, on one broker: what was cut off runs again, once; all else simply runs."""
@@ -151,7 +151,7 @@ def test_ends_of_a_worker(jobs_with: Callable[..., Jobs], way: str) -> None:
 
 
 @pytest.mark.redis
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("way", ["warm", "cold"])
 @pytest.mark.parametrize("pool", ["threads", "solo", "gevent"])
 def test_ends_of_a_worker_without_children(redis_jobs_with: Callable[..., Jobs], pool: str, way: str) -> None:
@@ -166,7 +166,7 @@ def own_broker(request: pytest.FixtureRequest) -> Service:
     return service
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("sent", [SIGTERM, SIGQUIT, SIGKILL], ids=["warm", "cold", "killed"])
 def test_ended_while_it_publishes(
     worker: Callable[..., Worker], own_broker: Service, redis_url: str, sent: signal.Signals

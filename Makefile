@@ -18,9 +18,11 @@ help: ## Show this list
 demo: $(VENV)/.demo ## 2,000 real jobs, a misbehaving service, the books, and a replay (under two minutes)
 	$(BIN)/python examples/quickstart/run.py
 
+# Most tests wait for something; a file's tests run in one process.
+JOBS ?= 4
 .PHONY: test
 test: $(VENV)/.dev ## The whole test suite, with private Redis and RabbitMQ servers where they are installed
-	$(BIN)/pytest -m "not long" $(ARGS)
+	$(BIN)/pytest -m "not long" $(if $(ARGS),,-n $(JOBS) --dist loadfile) $(ARGS)
 
 .PHONY: chaos
 chaos: $(VENV)/.dev ## The long tests, death at every I/O step, a soak; MINUTES=30 bounds the latter, SEED=7 repeats it

@@ -63,23 +63,23 @@ def replay_of(request: Context) -> dict[str, Any] | None:
 
 def admit(parts: Parts, task: Task, request: Context) -> BaseException | None:
     """Let the message run (None), or say what it has failed of without running; raises `Ignore` to drop it."""
-    redelivered = bool((request.delivery_info or {}).get("redelivered"))
-    _admit_replay(parts, task, request, redelivered)
-    passage = passage_of(request)
     header = request.__dict__.get("recovery")
-    again = redelivered or (isinstance(header, Mapping) and header.get("again") is True)
+    again = bool((request.delivery_info or {}).get("redelivered"))
+    again = again or (isinstance(header, Mapping) and header.get("again") is True)  # put off, it is the same copy
+    _admit_replay(parts, task, request, again)
+    passage = passage_of(request)
     poison = _admit_passage(parts, task, request, passage, again)
     if poison is None and again:
         _drop_if_stored(parts, task, request, passage)
     return poison
 
 
-def _admit_replay(parts: Parts, task: Task, request: Context, redelivered: bool) -> None:
+def _admit_replay(parts: Parts, task: Task, request: Context, again: bool) -> None:
     """The first copy of a replayed letter runs; every other is dropped."""
     replay = replay_of(request)
     if replay is None or parts.store is None:
         return
-    fresh = not (redelivered or request.retries or History.from_header(request.__dict__["recovery"]).deferrals)
+    fresh = not (again or request.retries or History.from_header(request.__dict__["recovery"]).deferrals)
     try:
         verdict = parts.store.started(request.id, replay["token"], replay["copy"], request.hostname or "", fresh=fresh)
     except StoreUnavailable as exc:

@@ -74,6 +74,8 @@ class Site:
         on_redis = {"visibility_timeout": 2, "unacked_restore_interval": 0.5, "unacked_restore_throttle": 1}
         on_rabbit = {"confirm_publish": True}  # or what the sender sends is lost before it is ours
         return {
+            # Celery's claim on sending a chord's body lasts five times as long, and outlives who holds it.
+            "broker_connection_timeout": 1,
             "broker_url": self.services.broker_url,
             "result_backend": self.services.redis_url,
             "recovery_redis_url": self.services.redis_url,

@@ -9,6 +9,7 @@
     │   │   └── Unroutable            no queue takes it, however often it is tried
     │   ├── UnserialisableLetter      a message cannot be written down, so it cannot be sent or kept
     │   ├── NotAnException            in the result of a task that raised, say, asyncio.CancelledError
+    │   ├── CircuitOpen(circuit)      a call was refused: what it needs is down; says when it is worth asking again
     │   └── DiscardedLetter           in the result of a held task whose letter was discarded
     └── RecoveryControl               raised *by tasks*: an instruction, not a failure
         ├── RetryIn(seconds)          run again after this delay; uses an attempt
@@ -31,6 +32,7 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 __all__ = (
+    "CircuitOpen",
     "ConfigurationError",
     "Discard",
     "DiscardedLetter",
@@ -124,6 +126,23 @@ class NotAnException(RecoveryError):
 
 class DiscardedLetter(RecoveryError):
     """The task failed, was held as a dead letter, and has been discarded."""
+
+
+class CircuitOpen(RecoveryError):
+    """The call was refused because its circuit is open."""
+
+    def __init__(self, circuit: str = "", retry_after: float | None = None, state: str = "open") -> None:
+        self.circuit = circuit
+        #: Seconds until it is worth asking again; None: not before a person says so.
+        self.retry_after = retry_after
+        #: `"open"`, `"half_open"` (all probes are under way) or `"forced_open"`.
+        self.state = state
+        super().__init__()
+        self.args = (circuit, retry_after, state)
+
+    def __str__(self) -> str:
+        when = "" if self.retry_after is None else f", worth asking again in {self.retry_after:.3g} s"
+        return f"the circuit {self.circuit!r} is {self.state}{when}"
 
 
 class RecoveryControl(Exception):

@@ -26,6 +26,7 @@ Times are unix seconds by the clock of the Redis server.
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -115,7 +116,8 @@ class Custody:
             self.client.delete(self.keys.worker(identity.boot), self.keys.running(identity.boot))
 
     def _start(self, passage: Passage, boot: str, worker: str, redelivered: bool) -> tuple[Started, str]:
-        arguments = (*passage_arguments(passage), int(redelivered), boot, worker, self.max_crashes, self._ttl)
+        asked = uuid.uuid4().hex  # the client asks once more when the connection is lost, and the answer with it
+        arguments = (*passage_arguments(passage), int(redelivered), boot, worker, self.max_crashes, self._ttl, asked)
         verdict, crashes, evidence, rest = self._run("attempt_start", arguments)
         word: Verdict = verdict.decode()
         busy = word == "busy"

@@ -15,6 +15,7 @@ The life of a letter here, by the calls that move it (`state.TRANSITIONS` has ev
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any, Literal, NamedTuple
@@ -96,7 +97,7 @@ class DeadLetterStore:
         The first copy of a life wins. The same copy may come again, redelivered or as its own retry, unless its death
         is stored already; but not when it is `fresh`: not redelivered, no retry, not put off: it was published twice.
         """
-        arguments = (letter_id, token, copy, worker, int(fresh))
+        arguments = (letter_id, token, copy, worker, int(fresh), uuid.uuid4().hex)
         start: Start = self._run("letter_start", arguments).decode()
         return start
 

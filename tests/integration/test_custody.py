@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -12,6 +13,7 @@ from celery_recovery.custody import Custody
 from celery_recovery.identity import Identity
 from celery_recovery.passage import Passage
 from celery_recovery.redis.keys import Keys
+from tests.lost_replies import connect_losing, lost_reply
 
 FIRST = Passage(life="l")
 
@@ -177,6 +179,42 @@ class TestLeave:
         custody.leave(FIRST, mains.copy, boot)
         assert custody.start(childs, boot).verdict == "twin"
         assert custody.start(mains, boot).verdict == "run"
+
+
+class TestLostReply:
+    """Redis has done what it was asked, and the connection was lost with its answer: the client asks once more."""
+
+    @pytest.fixture
+    def custody(self, redis_url: str) -> Iterator[Custody]:
+        with connect_losing(redis_url) as client:
+            custody = Custody(client, Keys(), ttl=60, max_crashes=3)
+            custody.start(Passage(life="w"), worker(custody, "w"))  # the scripts are loaded
+            custody.leave(Passage(life="w"), "c", "w")
+            yield custody
+
+    @pytest.mark.parametrize("redelivered", [True, False])
+    def test_start(self, custody, redelivered):
+        """What was admitted runs: it is not taken for its own twin."""
+        boot, following = worker(custody, "a"), FIRST.next()
+        custody.leave(FIRST, following.copy, boot)
+        with lost_reply():
+            assert custody.start(following, boot, redelivered=redelivered).verdict == "run"
+        assert custody.start(following, boot).verdict == "twin"
+
+    def test_start_of_poison(self, custody):
+        """It is poison still, and not for a crash of its own asking."""
+        for n in range(3):
+            custody.start(FIRST, worker(custody, f"dead{n}", alive=False), redelivered=True)
+        with lost_reply():
+            started = custody.start(FIRST, worker(custody, "a"), redelivered=True)
+        assert (started.verdict, started.crashes, len(started.evidence)) == ("poison", 3, 3)
+
+    def test_leave(self, custody):
+        """The copy that is announced twice is not revoked by its own announcement."""
+        boot, following = worker(custody, "a"), FIRST.next()
+        with lost_reply():
+            assert custody.leave(FIRST, following.copy, boot) == (True, None)
+        assert custody.start(following, boot).verdict == "run"
 
 
 def test_records_expire(custody):

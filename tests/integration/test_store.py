@@ -21,6 +21,7 @@ from celery_recovery.dead_letters.store import DeadLetterStore
 from celery_recovery.exceptions import StoreUnavailable
 from celery_recovery.redis import Keys, connect
 from tests.letters import DIED_AT, body, letter, redied
+from tests.lost_replies import connect_losing, lost_reply
 
 FAILED, REVIEW, RETRY, REPLAYED, RECOVERED, DISCARDED = LetterState
 
@@ -265,6 +266,19 @@ class TestStart:
             "twin",
             "run",
         ]
+
+    def test_the_answer_is_lost(self, redis_url):
+        """A copy that was admitted, and whose admission was lost with a connection, is not its own twin."""
+        with connect_losing(redis_url) as client:
+            store = DeadLetterStore(client, Keys("shop"))
+            tokens = {}
+            for name in ("warm", "a"):
+                store.add(letter(name))
+                tokens[name] = claimed(store, name).token
+            store.started("warm", tokens["warm"], "one", fresh=True)
+            with lost_reply():
+                assert store.started("a", tokens["a"], "one", fresh=True) == "run"
+            assert store.started("a", tokens["a"], "one", fresh=True) == "twin"
 
     def test_faster_than_the_operator(self, store):
         """A copy that starts before it was marked as published marks itself."""

@@ -25,7 +25,8 @@ local revoked, meant = '', ''
 if known then
   if known.state == 'done' or known.step > step or is_revoked(known, copy) then return {'gone', known.ended} end
   if known.step == step and known.copy ~= copy then return {'gone', known.ended} end
-  if known.step == step then revoked = revoked_with(known) else revoked = known.revoked end
+  revoked = known.revoked
+  if known.step == step and known.next ~= next_copy then revoked = revoked_with(known) end -- else asked twice
   if known.step == step and known.state == 'leaving' then meant = known.ended end
   leave_the_dock(known.boot, life)
 end

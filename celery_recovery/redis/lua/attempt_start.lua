@@ -11,6 +11,7 @@
   ARGV[6]  its node name
   ARGV[7]  crashes after which a task is poison
   ARGV[8]  seconds that this is remembered
+  ARGV[9]  names this question: asked again because the answer was lost, it is answered as before
 
   Returns  a list: verdict; crashes so far; of each crash what is known, as JSON (a list of {at, worker}); and of a twin
            or a letter how its life ended, as JSON, of a busy one the life of the worker that runs it
@@ -25,7 +26,7 @@
 -- include now attempt
 
 local life, step, copy, redelivered = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4] == '1'
-local boot, worker, limit, ttl = ARGV[5], ARGV[6], tonumber(ARGV[7]), tonumber(ARGV[8])
+local boot, worker, limit, ttl, asked = ARGV[5], ARGV[6], tonumber(ARGV[7]), tonumber(ARGV[8]), ARGV[9]
 local at = now()
 local known = attempt_of(life)
 local crashes, seen, verdict = 0, '[]', 'new'
@@ -37,6 +38,9 @@ if known then
   end
   if known.step == step then
     if known.copy ~= copy or known.state == 'left' then return {'twin', crashes, seen, known.ended} end
+    if known.state == 'running' and known.asked == asked then
+      return {crashes >= limit and 'poison' or verdict, crashes, seen, ''}
+    end
     if known.state == 'running' or known.state == 'leaving' then
       if is_running(known, life, at) then
         if redelivered then return {'busy', crashes, seen, known.boot} end
@@ -63,6 +67,6 @@ if crashes > 0 and crashes < limit then
 end
 
 redis.call('HSET', attempt_key(life), 'step', step, 'copy', copy, 'state', 'running', 'boot', boot, 'worker', worker,
-  'at', at, 'next', '', 'ended', '')
+  'at', at, 'next', '', 'ended', '', 'asked', asked)
 redis.call('EXPIRE', attempt_key(life), ttl)
 return {crashes >= limit and 'poison' or verdict, crashes, seen, ''}

@@ -9,6 +9,7 @@
   ARGV[3]  copy, as the message has it
   ARGV[4]  node name of the worker
   ARGV[5]  '1' for a first delivery of a first attempt, else '0'
+  ARGV[6]  names this question: asked again because the answer was lost, it is answered as before
 
   Returns  'run'   go on
            'twin'  another copy has started, or this one's end is known: drop it
@@ -16,8 +17,8 @@
 ]]
 -- include now read enter move
 
-local id, token, copy, worker, is_fresh = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5] == '1'
-local letter = read(id, {'token', 'number', 'replays', 'copy', 'died_at'})
+local id, token, copy, worker, is_fresh, asked = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5] == '1', ARGV[6]
+local letter = read(id, {'token', 'number', 'replays', 'copy', 'died_at', 'asked'})
 if not letter then return 'run' end -- Redis lost its data; the task must not be lost with it
 if letter.state == 'discarded' then return 'gone' end
 
@@ -29,13 +30,14 @@ if not is_current and not is_newer then return 'twin' end
 
 if is_current and letter.copy ~= '' then
   local is_dead = letter.state == 'failed' or letter.state == 'review'
+  is_fresh = is_fresh and letter.asked ~= asked
   return letter.copy == copy and not is_dead and not is_fresh and 'run' or 'twin'
 end
 if is_current and letter.state == 'recovered' then return 'twin' end
 
 if letter.state ~= 'replayed' then redis.call('HINCRBY', TOTALS, 'replayed', 1) end
 redis.call('HSET', letter_key(id), 'token', token, 'number', number, 'replays', number,
-  'copy', copy, 'replayed_by', worker)
+  'copy', copy, 'replayed_by', worker, 'asked', asked)
 redis.call('HDEL', letter_key(id), 'lease')
 move(id, letter, 'replayed', now())
 return 'run'

@@ -2,7 +2,7 @@
 local GRACE = 15 -- seconds in which a worker need not have said yet what it runs: three of its beats
 
 local function attempt_of(life)
-  local names = {'step', 'copy', 'state', 'boot', 'worker', 'at', 'next', 'revoked', 'crashes', 'seen', 'ended'}
+  local names = {'step', 'copy', 'state', 'boot', 'worker', 'at', 'next', 'revoked', 'crashes', 'seen', 'ended', 'asked'}
   local values = redis.call('HMGET', attempt_key(life), unpack(names))
   if not values[1] then return nil end
   local known = {}

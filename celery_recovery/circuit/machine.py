@@ -31,6 +31,8 @@ LEAST_RATE = 1.0
 BURST, LOOK = 0.2, 0.1
 #: Seconds within which nobody else is sent to probe for the same free places.
 PROBE_PAUSE = 1.0
+#: Transitions that are kept.
+HISTORY_LIMIT = 50
 
 
 class Change(NamedTuple):
@@ -82,20 +84,22 @@ class Window:
     def advance(self, now: float) -> None:
         """Forget what is too old. A clock that went back changes nothing."""
         index = math.floor(now / self.width)
+        if index <= self.head:
+            return
         for at in range(max(self.head + 1, index - BUCKETS + 1), index + 1):
             part = self.parts[at % BUCKETS]
             for n, count in enumerate(part):
                 self.totals[n] -= count
                 part[n] = 0
-        self.head = max(self.head, index)
+        self.head = index
 
-    def add(self, now: float, *counts: int) -> None:
+    def add(self, now: float, calls: int, failed: int, slow: int) -> None:
         """Count in the part of now."""
         self.advance(now)
-        part = self.parts[self.head % BUCKETS]
-        for n, count in enumerate(counts):
-            part[n] += count
-            self.totals[n] += count
+        for counts in (self.parts[self.head % BUCKETS], self.totals):
+            counts[0] += calls
+            counts[1] += failed
+            counts[2] += slow
 
 
 class Machine:
@@ -147,9 +151,16 @@ class Machine:
 
         With no calls it gives the place of `token` back. Probes report one by one, with their token.
         """
+        changes = self.count(now, generation, calls, failed, slow, token)
+        return self._answer(now, False, changes)
+
+    def count(
+        self, now: float, generation: int, calls: int, failed: int = 0, slow: int = 0, token: str = ""
+    ) -> tuple[Change, ...]:
+        """`report`, whose answer nobody wants: the transitions that it brought about."""
         changes = self._expire(now)
         if generation != self.generation:
-            return self._answer(now, False, changes)
+            return changes
         if self.state is CircuitState.CLOSED and calls:
             self._window.add(now, calls, failed, slow)
             self.row = failed if calls > failed else self.row + failed
@@ -160,7 +171,7 @@ class Machine:
             for n, count in enumerate((calls, failed, slow)):
                 self.probes[n] += count
             changes += self._judged(now)
-        return self._answer(now, False, changes)
+        return changes
 
     # -- by hand
 
@@ -210,22 +221,41 @@ class Machine:
     def _top_rate(self) -> float:
         return max(self.steady, LEAST_RATE) * (self.policy.return_peak - 1)
 
+    # -- what can be seen
+
+    def counts(self, now: float) -> tuple[int, int, int]:
+        """Calls, failed and slow ones: in the window, or of the probes while half open."""
+        self._window.advance(now)
+        calls, failed, slow = self.probes if self.state is CircuitState.HALF_OPEN else self._window.totals
+        return calls, failed, slow
+
+    def probing(self, now: float) -> int:
+        """Places for probes that are held."""
+        return sum(1 for end in self.leases.values() if end > now)
+
+    @property
+    def returning(self) -> float | None:
+        """Tasks per second that return at present; None: none do."""
+        return self._rate
+
     # -- within
 
     def _expire(self, now: float) -> tuple[Change, ...]:
         """The time that it was to be open may be over."""
-        waiting = self.state in (CircuitState.OPEN, CircuitState.FORCED_OPEN)
-        if waiting and self.until is not None and now >= self.until:
+        if self.until is not None and now >= self.until:  # only OPEN and FORCED_OPEN have an end
             return (self._move(now, CircuitEvent.WAIT_OVER),)
         return ()
 
     def _tripped(self, now: float) -> tuple[Change, ...]:
-        """The shares of the window, and the failures in a row."""
+        """The shares of the window, and the failures in a row.
+
+        Shares are divided, not multiplied out: 7 / 100 is what is written as 0.07, while 0.07 * 100 is more than 7.
+        """
         calls, failed, slow = self._window.totals
         policy, event = self.policy, None
-        if calls >= policy.minimum_calls and failed >= policy.failure_rate_threshold * calls:
+        if calls >= policy.minimum_calls and failed / calls >= policy.failure_rate_threshold:
             event = CircuitEvent.FAILURE_RATE
-        elif calls >= policy.minimum_calls and slow >= policy.slow_call_rate_threshold * calls:
+        elif calls >= policy.minimum_calls and slow / calls >= policy.slow_call_rate_threshold:
             event = CircuitEvent.SLOW_CALL_RATE
         elif policy.consecutive_failures is not None and self.row >= policy.consecutive_failures:
             event = CircuitEvent.CONSECUTIVE_FAILURES
@@ -240,8 +270,8 @@ class Machine:
         calls, failed, slow = self.probes
         if calls < self.policy.half_open_permits:
             return ()
-        bad = failed >= self.policy.failure_rate_threshold * calls
-        bad = bad or slow >= self.policy.slow_call_rate_threshold * calls
+        bad = failed / calls >= self.policy.failure_rate_threshold
+        bad = bad or slow / calls >= self.policy.slow_call_rate_threshold
         event = CircuitEvent.PROBES_FAILED if bad else CircuitEvent.PROBES_PASSED
         return (self._move(now, event, calls=calls, failed=failed, slow=slow),)
 
@@ -261,12 +291,12 @@ class Machine:
             self.steady = 0.0
         change = Change(before, self.state, event, now, self.generation, "", detail)
         self.history.append(change)
+        del self.history[:-HISTORY_LIMIT]
         return change
 
     def _free(self, now: float) -> int:
         """Places for probes that nobody holds."""
-        held = sum(1 for end in self.leases.values() if end > now)
-        return self.policy.half_open_permits - self.probes[0] - held
+        return self.policy.half_open_permits - self.probes[0] - self.probing(now)
 
     def _answer(self, now: float, permitted: bool, changes: tuple[Change, ...]) -> Answer:
         return Answer(permitted, self.state, self.generation, self._retry_after(now, permitted), changes)

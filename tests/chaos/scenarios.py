@@ -146,7 +146,7 @@ SCENARIOS = {
         Scenario("discard", _one("controlled", "discard"), {"t": End("FAILURE", None, 0, 1, "Discard")}),
         Scenario("killed_child", _one("deadly", "kill"), {"t": SECOND}),
         Scenario("poison", _one("deadly", "kill", 99), {"t": _dead(3, "WorkerLostError")}),
-        Scenario("exit", _one("deadly", "exit", 99), {"t": _dead(exception="SystemExit")}),
+        Scenario("exit", _one("deadly", "exit", 99), {"t": _dead(3, "SystemExit")}),
         Scenario("hard_limit", _one("deadly", "sleep", time_limit=1), {"t": SECOND}),
         Scenario(
             "park", _one("controlled", "snooze", 1.5), {"t": SECOND}, conf={"recovery_park_after": 0.5}

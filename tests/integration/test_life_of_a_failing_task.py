@@ -197,7 +197,7 @@ def test_leaving_in_a_thread_is_a_failure(jobs: Jobs) -> None:
     """`sys.exit()` ends no process there, and must not leave the result open for ever."""
     jobs.worker(pool="threads")
     sent = jobs.send("leaving", "t")
-    assert jobs.letter(sent.id).error.exception.endswith("SystemExit")
+    assert jobs.letter(sent.id, reason="exhausted").error.exception.endswith("SystemExit")
     assert eventually(lambda: jobs.result(sent.id).state == "FAILURE")
 
 

@@ -21,8 +21,10 @@ def start(jobs: Jobs, **options: object) -> Worker:
     return jobs.worker(module=ENDS, **options)
 
 
-def hooks(jobs: Jobs, token: str) -> list[str]:
-    return sorted(jobs.ledger.lines(f"hooks-{token}"))
+def hooks_are(jobs: Jobs, token: str, *wanted: str) -> None:
+    """Wait for so many lines of hooks and signals, which come after letter and result; they must be these."""
+    eventually(lambda: len(jobs.ledger.lines(f"hooks-{token}")) >= len(wanted), what=f"{len(wanted)} lines of {token}")
+    assert sorted(jobs.ledger.lines(f"hooks-{token}")) == sorted(wanted)
 
 
 class TestChildren:
@@ -32,7 +34,7 @@ class TestChildren:
         sent = jobs.send(f"{ENDS}.killed", "t", 1)
         assert sent.get(timeout=30) == "t"
         assert jobs.ledger.lines("t") == ["run", "run"]
-        eventually(lambda: hooks(jobs, "t") == ["on_retry WorkerLostError", "on_success"])
+        hooks_are(jobs, "t", "on_retry WorkerLostError", "on_success")
 
     @pytest.mark.parametrize("task", ["killed", "vanishing"])
     def test_killed_every_time(self, jobs: Jobs, task: str) -> None:
@@ -46,21 +48,25 @@ class TestChildren:
         expected = {"signal": "SIGKILL"} if task == "killed" else {"exit_code": 7}
         assert expected.items() <= letter.error.context.items()
         assert letter.error.context["pid"] > 0
-        eventually(lambda: len(hooks(jobs, "t")) >= 4)
         once = ["on_failure WorkerLostError", "task_failure WorkerLostError"]
-        assert hooks(jobs, "t") == sorted([*once, "on_retry WorkerLostError", "on_retry WorkerLostError"])
-        assert type(sent.result).__name__ == "WorkerLostError"
+        hooks_are(jobs, "t", *once, "on_retry WorkerLostError", "on_retry WorkerLostError")
+        assert type(sent.result).__name__ == "WorkerLostError", "stored before any hook is called"
         eventually(lambda: jobs.ledger.lines("errback"))
         assert len(jobs.ledger.lines("errback")) == 1
 
     def test_sys_exit(self, jobs: Jobs) -> None:
-        """A failure of the task like any other, and no reason to end the child."""
+        """A failure of the task, retried by policy, and no reason to end the child."""
         start(jobs, concurrency=1)
-        sent = jobs.send(f"{ENDS}.exiting", "t")
-        letter = jobs.letter(sent.id)
+        once = jobs.send(f"{ENDS}.exiting", "once", 1)
+        assert once.get(timeout=30) == "once"
+        always = jobs.send(f"{ENDS}.exiting", "always")
+        letter = jobs.letter(always.id, reason="exhausted")
         assert letter.error.exception == "builtins.SystemExit"
-        assert len(set(jobs.ledger.lines("t"))) == 1
-        assert len([line for line in hooks(jobs, "t") if line.startswith("on_failure")]) == 1
+        runs = jobs.ledger.lines("once") + jobs.ledger.lines("always")
+        assert (len(runs), len(set(runs))) == (2 + 3, 1), "five runs in one process"
+        told = ["on_failure NotAnException", "task_failure NotAnException", *["on_retry SystemExit"] * 2]
+        hooks_are(jobs, "always", *told)
+        hooks_are(jobs, "once", "on_retry SystemExit", "on_success")
 
     def test_hard_time_limit(self, jobs: Jobs) -> None:
         """Billiard reports it twice; it is acted on once."""
@@ -71,9 +77,7 @@ class TestChildren:
         attempts = len(letter.attempts)
         assert len(jobs.ledger.lines("t")) == attempts
         once = ["on_failure TimeLimitExceeded", "task_failure TimeLimitExceeded"]
-        expected = sorted([*once, *["on_retry TimeLimitExceeded"] * (attempts - 1)])
-        eventually(lambda: len(hooks(jobs, "t")) >= len(expected))
-        assert hooks(jobs, "t") == expected
+        hooks_are(jobs, "t", *once, *["on_retry TimeLimitExceeded"] * (attempts - 1))
         assert jobs.letters() == 1
 
     def test_soft_time_limit(self, jobs: Jobs) -> None:
@@ -89,7 +93,9 @@ class TestChildren:
         """It ends no worker there either."""
         worker = start(redis_jobs, pool=pool)
         sent = redis_jobs.send(f"{ENDS}.exiting", "t")
-        assert redis_jobs.letter(sent.id).error.exception == "builtins.SystemExit"
+        assert redis_jobs.letter(sent.id, reason="exhausted").error.exception == "builtins.SystemExit"
+        eventually(lambda: redis_jobs.result(sent.id).state == "FAILURE")
+        assert redis_jobs.send(f"{ENDS}.working", "after", 0).get(timeout=30) == "after"
         assert worker.running
 
     def test_hard_time_limit_under_gevent(self, redis_jobs: Jobs) -> None:

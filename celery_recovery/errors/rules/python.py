@@ -28,7 +28,7 @@ FAMILY = Family(
         "builtins.ImportError": permanent(ErrorType.SYSTEM, severity=_HIGH),
         "builtins.SyntaxError": permanent(ErrorType.PARSING),
         "builtins.SystemError": permanent(ErrorType.SYSTEM, severity=_HIGH),
-        "builtins.SystemExit": permanent(ErrorType.SYSTEM),
+        "builtins.SystemExit": transient(ErrorType.SYSTEM),  # it was ended, who knows of what
         "builtins.UnicodeError": permanent(ErrorType.PARSING),
         "builtins.ValueError": permanent(ErrorType.VALIDATION),
         "builtins.Warning": permanent(ErrorType.UNKNOWN),

@@ -106,7 +106,7 @@ def test_severities_of_the_system():
         (SyntaxError, ("parsing", False)),
         (UnicodeError, ("parsing", False)),
         (KeyboardInterrupt, ("system", True)),
-        (SystemExit, ("system", False)),
+        (SystemExit, ("system", True)),
         (RuntimeError, ("unknown", True)),
         (Exception, ("unknown", True)),
     ],

@@ -5,16 +5,18 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import random
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING
+
+from tests.services.directory import OwnDirectory
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 __all__ = ("Process", "Service", "Unavailable", "free_port", "wait_until")
 
 _PR_SET_PDEATHSIG = 1
+#: Where servers listen: with 10,000 added, too, below what systems hand out to outgoing connections (Linux: 32768 on).
+_PORTS = range(12_000, 22_000)
 _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
@@ -29,11 +33,25 @@ class Unavailable(Exception):
     """The service cannot run on this machine; the text says why."""
 
 
-def free_port() -> int:
-    """A TCP port on the loopback address that is free at this moment."""
+def free_port(*also: int) -> int:
+    """A TCP port on the loopback address that is free at this moment, as is each that lies so far `also` above it.
+
+    None that the system would give to an outgoing connection: one of those may come before a server starts, or while it
+    is down. `OSError` if there is none.
+    """
+    for port in random.SystemRandom().sample(_PORTS, len(_PORTS)):  # other test processes look for ports just now
+        if all(map(_is_free, (port, *(port + offset for offset in also)))):
+            return port
+    raise OSError(f"no free port among {_PORTS.start} to {_PORTS.stop - 1}")
+
+
+def _is_free(port: int) -> bool:
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
 
 
 def wait_until(
@@ -118,10 +136,11 @@ class Service:
     #: How long to wait until it answers, in seconds.
     start_timeout = 20.0
 
-    def __init__(self) -> None:
-        self.port = free_port()
-        self._directory = tempfile.TemporaryDirectory(prefix=f"{type(self).__name__}-", ignore_cleanup_errors=True)
-        self.directory = Path(self._directory.name)
+    def __init__(self, *also: int) -> None:
+        """`also`: how far above its own port it needs others."""
+        self.port = free_port(*also)
+        self._directory = OwnDirectory(f"{type(self).__name__}-")
+        self.directory = self._directory.path
         self._process: Process | None = None
 
     def __enter__(self) -> Self:
@@ -188,7 +207,7 @@ class Service:
         if self._process is not None:
             self.resume()
         self.stop()
-        self._directory.cleanup()
+        self._directory.remove()
 
     def answers(self) -> bool:
         """True if it speaks its protocol right now."""

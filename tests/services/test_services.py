@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -107,18 +108,49 @@ def test_a_killed_worker_takes_its_pool_along(redis_url: str, worker: Callable[.
 @pytest.mark.redis
 @pytest.mark.faults
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child of its parent's death")
-def test_a_server_dies_with_its_parent(redis_server: RedisServer) -> None:
+def test_a_server_dies_with_its_parent(redis_server: RedisServer, tmp_path: Path) -> None:
     """A test run that is killed with SIGKILL leaves no server behind."""
+    pid = killed_with_a_server(tmp_path)
+    wait_until(lambda: not alive(pid))
+
+
+@pytest.mark.redis
+@pytest.mark.faults
+def test_a_directory_that_was_left_behind_is_removed_by_the_next(redis_server: RedisServer, tmp_path: Path) -> None:
+    """Once its process is gone; one whose process lives, or that is being made, is left alone."""
+    killed_with_a_server(tmp_path)
+    (left,) = tmp_path.iterdir()
+    script = "from tests.services import RedisServer; RedisServer().close()"
+    env = {**os.environ, "TMPDIR": str(tmp_path)}
+    for age, there in ((0, [left]), (3600, [])):
+        os.utime(left / "owner.lock", (time.time() - age,) * 2)
+        subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT, env=env)
+        assert list(tmp_path.iterdir()) == there
+    assert redis_server.directory.exists()
+
+
+def killed_with_a_server(directory: Path) -> int:
+    """Run a process that starts a Redis, and kill it; returns the pid of that Redis, which may take a moment to end."""
     script = "from tests.services import RedisServer; s = RedisServer().start(); print(s.pid, flush=True); input()"
+    env = {**os.environ, "TMPDIR": str(directory)}
     parent = subprocess.Popen(
-        [sys.executable, "-c", script], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", script], cwd=ROOT, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     assert parent.stdout is not None
     pid = int(parent.stdout.readline())
     assert alive(pid)
     os.kill(parent.pid, signal.SIGKILL)
     parent.communicate()
-    wait_until(lambda: not alive(pid))
+    return pid
+
+
+@pytest.mark.redis
+def test_a_server_of_a_cluster_has_a_port_for_its_bus() -> None:
+    """Ten thousand above its own, of which one that the system had chosen could be beyond the last."""
+    for _ in range(3):
+        with RedisServer(options=("--cluster-enabled", "yes")) as server:
+            assert server.port + 10_000 < 32_768
+            assert server.answers()
 
 
 @pytest.mark.rabbitmq

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 import re
@@ -12,12 +13,19 @@ import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from tests.services.directory import OwnDirectory
 from tests.services.process import Process
 
 __all__ = ("Worker",)
 
 _ROOT = Path(__file__).resolve().parents[2]
 _NUMBERS = itertools.count(1)
+
+
+@functools.cache
+def _temporary() -> OwnDirectory:
+    """Where the workers of this process leave what they do not remove when they are killed."""
+    return OwnDirectory("workers-")
 
 
 class Worker:
@@ -45,6 +53,7 @@ class Worker:
         command += ["--pool", pool, "--concurrency", str(concurrency), "--without-mingle", "--without-gossip"]
         command += ["--queues", ",".join(queues)] if queues else []
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(_ROOT), *sys.path)), "PYTHONUNBUFFERED": "1"}
+        environment["TMPDIR"] = str(_temporary().path)
         environment["C_FORCE_ROOT"] = "1"  # or Celery refuses pickle when the tests run as root
         environment.update(env or {})
         # SIGQUIT is Celery's cold shutdown: the pool's children go too.

@@ -9,9 +9,13 @@ Write before you let go: the retry or the letter is confirmed by the broker befo
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import math
+import time
+import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,12 +32,13 @@ from celery_recovery.dead_letters.chords import renew
 from celery_recovery.dead_letters.exchange import NOT_ENCODABLE, Publisher
 from celery_recovery.dead_letters.letter import Letter
 from celery_recovery.dead_letters.origin import Origin
-from celery_recovery.dead_letters.received import HEADER, VERSION, clean_headers
+from celery_recovery.dead_letters.received import HEADER, KEPT_PROPERTIES, VERSION, clean_headers
 from celery_recovery.dead_letters.store import DeadLetterStore
 from celery_recovery.decision import Decision
 from celery_recovery.errors.model import ErrorInfo
 from celery_recovery.exceptions import PublishFailed, StoreUnavailable, Unroutable, UnserialisableLetter
 from celery_recovery.history import History
+from celery_recovery.parking import ParkedTask, Parking
 from celery_recovery.passage import Passage
 
 __all__ = ("QUARANTINED", "Actions", "Failure", "chords_of")
@@ -146,6 +151,89 @@ class Actions:
         dropped: BaseException = Ignore(f"put off: {why}")
         return dropped
 
+    def park(
+        self, parking: Parking | None, task: Task, request: Context, passage: Passage, seconds: float, reason: str,
+        circuit: str = "",
+    ) -> BaseException:  # fmt: skip
+        """Park this same message for about `seconds`, or until `circuit` lets it go on. No attempt, no failure.
+
+        `Ignore` is the answer. Where it cannot be parked (Redis is away) it is put off by way of the broker.
+        """
+        if parking is None:
+            return self.put_off(task, request, passage, seconds, reason)
+        try:
+            parked = self._parked(task, request, passage, seconds, reason, circuit)
+            parking.park(parked)
+        except (StoreUnavailable, *NOT_ENCODABLE):
+            return self.put_off(task, request, passage, seconds, reason)
+        logger.info(
+            "task %s[%s] is parked: %s%s", task.name, request.id, reason, f" {circuit}" if circuit else "",
+            extra={"action": "parked", "task": task.name, "task_id": request.id, "reason": reason, "circuit": circuit,
+                   "due": parked.due},
+        )  # fmt: skip
+        dropped: BaseException = Ignore(f"parked: {reason}")
+        return dropped
+
+    def _parked(
+        self, task: Task, request: Context, passage: Passage, seconds: float, reason: str, circuit: str
+    ) -> ParkedTask:
+        """The message as it came, with one deferral more. Of a known life it is one entry, however often it is parked.
+
+        The count of deferrals is part of its name: what is released, and refused again, is another entry than the one
+        that its releaser is about to remove.
+        """
+        header = request.__dict__.get(HEADER)
+        header = dict(header) if isinstance(header, Mapping) else {}
+        origin, count = Origin.of(self.app, request), History.from_header(header).deferrals + 1
+        header.update(passage.to_header(), version=VERSION, origin=origin._asdict(), again=True, deferrals=count)
+        headers, properties, body = self._message(request, task, Call(tuple(request.args or ()), request.kwargs or {}))
+        headers.update(clean_headers(request.headers or {}), retries=request.retries or 0, expires=request.expires)
+        headers[HEADER] = header
+        own = {name: value for name in KEPT_PROPERTIES if (value := (request.properties or {}).get(name)) is not None}
+        content_type, encoding, raw = self._written(task, body)
+        mark = f"{passage.life}\0{passage.step}\0{passage.copy}\0{count}" if passage.life else uuid.uuid4().hex
+        now = time.time()
+        return ParkedTask(
+            key=hashlib.sha256(mark.encode("utf-8", "replace")).hexdigest()[:32],
+            id=request.id,
+            task=task.name,
+            due=now + seconds,
+            parked_at=now,
+            reason=reason,
+            circuit=circuit,
+            queue=origin.queue or "",
+            exchange="" if origin.queue else origin.exchange,
+            routing_key="" if origin.queue else origin.routing_key,
+            body=raw,
+            headers=headers,
+            properties={**properties, **own},
+            content_type=content_type,
+            content_encoding=encoding,
+            worker=request.hostname or "",
+        )
+
+    def _written(self, task: Task, body: Any) -> tuple[str, str, bytes]:
+        """The body by the first serialiser that can write it. Raises one of `NOT_ENCODABLE` when none can."""
+        *others, last = self._serializers(task)
+        for serializer in others:
+            with suppress(*NOT_ENCODABLE):
+                return _as_bytes(*registry.dumps(body, serializer=serializer))
+        return _as_bytes(*registry.dumps(body, serializer=last))
+
+    def _message(self, request: Context, task: Task, call: Call) -> tuple[dict[str, Any], dict[str, Any], Any]:
+        """Celery's own message for this task, as it would be sent for a first time."""
+        stamps = {name: (request.stamps or {}).get(name) for name in request.stamped_headers or ()}
+        hard, soft = request.timelimit or (None, None)
+        headers, properties, body, _ = self.app.amqp.as_task_v2(
+            request.id, task.name, call.args, call.kwargs,
+            group_id=request.group, group_index=request.group_index, chord=request.chord, chain=request.chain,
+            callbacks=request.callbacks, errbacks=request.errbacks, reply_to=request.reply_to,
+            time_limit=hard, soft_time_limit=soft, root_id=request.root_id, parent_id=request.parent_id,
+            shadow=request.shadow, origin=request.origin, ignore_result=request.ignore_result,
+            replaced_task_nesting=request.replaced_task_nesting, stamped_headers=request.stamped_headers, **stamps,
+        )  # fmt: skip
+        return headers, properties, body
+
     def _next_attempt(self, failure: Failure, decision: Decision) -> Any:
         request, options = failure.request, dict(failure.options)
         if not options.keys() & {"queue", "exchange", "routing_key"}:
@@ -183,16 +271,7 @@ class Actions:
     def _letter(self, failure: Failure, decision: Decision, hold: bool) -> tuple[dict[str, Any], dict[str, Any], Any]:
         """Celery's own message for this task, as it would be sent for a first time, with the letter in its header."""
         request = failure.request
-        stamps = {name: (request.stamps or {}).get(name) for name in request.stamped_headers or ()}
-        hard, soft = request.timelimit or (None, None)
-        headers, properties, body, _ = self.app.amqp.as_task_v2(
-            request.id, failure.task.name, failure.call.args, failure.call.kwargs,
-            group_id=request.group, group_index=request.group_index, chord=request.chord, chain=request.chain,
-            callbacks=request.callbacks, errbacks=request.errbacks, reply_to=request.reply_to,
-            time_limit=hard, soft_time_limit=soft, root_id=request.root_id, parent_id=request.parent_id,
-            shadow=request.shadow, origin=request.origin, ignore_result=request.ignore_result,
-            replaced_task_nesting=request.replaced_task_nesting, stamped_headers=request.stamped_headers, **stamps,
-        )  # fmt: skip
+        headers, properties, body = self._message(request, failure.task, failure.call)
         header = self._header(failure, failure.history)
         header["letter"] = {
             "error": failure.info.to_dict(),
@@ -271,6 +350,10 @@ class Actions:
         names = registry.type_to_name
         accepted = (names.get(accept, accept) for accept in self.app.conf.accept_content or ())
         return tuple(dict.fromkeys((own, *accepted)))
+
+
+def _as_bytes(content_type: str, encoding: str, raw: Any) -> tuple[str, str, bytes]:
+    return content_type, encoding, raw.encode("utf-8") if isinstance(raw, str) else bytes(raw)
 
 
 def _readable(letter: Any) -> tuple[dict[str, Any], dict[str, Any], Any]:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, Literal, NamedTuple
 
+from celery_recovery.circuit.policy import CircuitPolicy, circuit_name
 from celery_recovery.exceptions import ConfigurationError, as_seconds
 from celery_recovery.policy import RecoveryPolicy
 
@@ -122,6 +123,18 @@ def _each(check: Check) -> Check:
         raise ConfigurationError.of(option, expected="a list", got=value)
 
     return check_all
+
+
+def _circuits(value: Any, option: str) -> dict[str, Mapping[str, Any]]:
+    """By name or pattern; a `CircuitPolicy` says all there is to say, a mapping changes what would hold without it."""
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise ConfigurationError.of(option, expected="a mapping from circuits to their settings", got=value)
+    for name, settings in value.items():
+        circuit_name(name, f"the name of a circuit in {option}")
+        CircuitPolicy.of(settings, f"{option}[{name!r}]")
+    return dict(value)
 
 
 def _is_path(value: Any) -> bool:
@@ -234,6 +247,14 @@ class Settings:
             _positive,
             "Seconds to go on trying to store a result while the result backend and the recovery store are away, "
             "within the task's hard time limit. With a store it is owed after some 2 s.",
+        ),
+    )
+    circuits: Mapping[str, Any] = field(
+        default_factory=dict,
+        metadata=_about(
+            _circuits,
+            "Settings of circuits, by name or pattern (`api-*`): a `CircuitPolicy` or a mapping of its fields. Counts "
+            "more than what a task says. None: there are none.",
         ),
     )
     publish_timeout: float = field(

@@ -5,6 +5,7 @@
 The rules, in order; the first that applies decides:
 
     0  poison                  its worker died too often while it ran: the end, at once
+       refused                 its circuit is open or its budget empty, and the policy says not to wait: that end
     1  the task said so        Quarantine, Discard and Snooze are obeyed; `self.retry()` and RetryIn overrule rule 3
     2  expected                an exception in the task's `throws` is no failure: FAIL, as Celery would
     3  not retryable           the end, at once, unless the user's policy insists on retries (`Situation.explicit`)
@@ -32,6 +33,7 @@ from typing import Any
 from celery_recovery.backoff import RandomSource
 from celery_recovery.errors.model import ErrorInfo
 from celery_recovery.exceptions import (
+    CircuitOpen,
     ConfigurationError,
     Discard,
     Quarantine,
@@ -77,6 +79,8 @@ class Reason(str, enum.Enum):
     NOT_PUBLISHED = "not_published"  # ended: the next attempt could not be sent
     POISON = "poison"  # ended: its worker died too often while it ran
     EXPIRES = "expires"  # ended: the retry would start after the message has expired
+    CIRCUIT = "circuit"  # ended without a run: its circuit is open, and the policy is not to wait
+    BUDGET = "budget"  # ended without a run: no retry is left in the budget, and the policy is not to wait
 
     def __str__(self) -> str:
         return self.value
@@ -120,7 +124,14 @@ class Asked:
 
     @classmethod
     def by(cls, exc: BaseException | None) -> Asked | None:
-        """What a control exception asks for; None for any other exception."""
+        """What a control exception asks for; None for any other exception.
+
+        A circuit that the body asked itself, and that refused, asks for a snooze: waiting uses no attempt.
+        """
+        if isinstance(exc, CircuitOpen):
+            return cls(
+                ask=Ask.SNOOZE, seconds=exc.retry_after if exc.retry_after is not None else 60.0, reason=str(exc)
+            )
         if not isinstance(exc, RecoveryControl):
             return None
         if isinstance(exc, (RetryIn, Snooze)):
@@ -160,6 +171,8 @@ class Situation:
     expected: bool = False
     #: Its worker died too often while it ran.
     poison: bool = False
+    #: It was not let through: why (CIRCUIT, BUDGET), and how it is to end then (`"fail"`, `"dead_letter"`).
+    refused: tuple[Reason, str] | None = None
 
     @property
     def max_attempts(self) -> int | None:
@@ -223,6 +236,11 @@ class Decision:
         return cls._about(situation, action, Reason.QUARANTINED, detail)
 
     @classmethod
+    def refused(cls, situation: Situation, reason: Reason, end: str) -> Decision:
+        """It was not let through, and is not to wait."""
+        return cls._about(situation, Action.FAIL if end == "fail" else Action.DEAD_LETTER, reason, "it did not run")
+
+    @classmethod
     def ending(cls, situation: Situation, reason: Reason, detail: str = "") -> Decision:
         """The situation's end."""
         end = RecoveryStrategy.FAIL if situation.expected else situation.end
@@ -248,6 +266,8 @@ def decide(situation: Situation, random: RandomSource) -> Decision:
     asked = situation.asked
     if situation.poison:
         return Decision.ending(situation, Reason.POISON, "another run would cost another worker")
+    if situation.refused is not None:
+        return Decision.refused(situation, *situation.refused)
     if asked is None:
         return _about_failure(situation, random)
     if asked.ask is Ask.DISCARD:

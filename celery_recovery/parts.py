@@ -17,16 +17,24 @@ from celery_recovery.dead_letters.intake import drain
 from celery_recovery.dead_letters.queue import DeadLetterQueue
 from celery_recovery.dead_letters.store import DeadLetterStore
 from celery_recovery.exceptions import ConfigurationError
+from celery_recovery.monitoring.events import announce
 from celery_recovery.monitoring.stats import SuccessRateMonitor
 from celery_recovery.parking import Parking
 from celery_recovery.parking.release import PATIENCE
 from celery_recovery.redis.client import connect
 from celery_recovery.redis.keys import Keys
+from celery_recovery.task_options import circuit_policy
 
 if TYPE_CHECKING:
+    from celery_recovery.circuit.breaker import CircuitBreaker
+    from celery_recovery.circuit.circuits import Circuits
+    from celery_recovery.circuit.machine import Change
     from celery_recovery.errors import ErrorClassifier
 
 __all__ = ("Parts",)
+
+#: Seconds to wait for the Redis of the circuits: a call waits as long. Without an answer the process decides alone.
+CIRCUIT_TIMEOUT = 1.0
 
 
 class Parts:
@@ -97,6 +105,25 @@ class Parts:
             return None
         patient = min(self.settings.publish_timeout, PATIENCE)
         return Parking(self.redis, self.keys, Publisher(self.app, patient), self.store)
+
+    @cached_property
+    def circuits(self) -> Circuits:
+        """The circuits that tasks declare, and all others by name; without Redis each process has its own."""
+        from celery_recovery.circuit.circuits import Circuits
+
+        settings = self.settings
+        url = settings.redis_url or _redis_of(self.app)
+        client = connect(url, socket_timeout=CIRCUIT_TIMEOUT, socket_connect_timeout=CIRCUIT_TIMEOUT) if url else None
+        made = Circuits(client, settings.key_prefix, settings.circuits, self._circuit_changed)
+        for task in list(self.app.tasks.values()):
+            if getattr(task, "circuit_policy", None) is not None:
+                for name in task.recovery_circuits:
+                    if isinstance(name, str):
+                        made.declare(name, circuit_policy(type(task)), task.name)
+        return made
+
+    def _circuit_changed(self, circuit: CircuitBreaker, change: Change) -> None:
+        announce(self.app, circuit.name, change)
 
     @cached_property
     def stats(self) -> SuccessRateMonitor:

@@ -2,6 +2,7 @@
 
     message ──► worker ──► RecoverableTask.__call__ ──► Recovery.run
                              │ admit        delivered again, retried, replayed? twins are dropped, poison is kept away
+                             │ enter        is what it needs there? an open circuit parks it, without using an attempt
                              │ (run)        the user's code
                              │ understand   exception ─► ErrorInfo: what kind of fault, worth a retry, how long
                              │ decide       policy, history, clock, dice ─► Decision                    (pure)
@@ -9,7 +10,8 @@
                              ▼ record       one log line and the counters, of what was really done
 
 1. A first delivery just runs. Of any other message custody is asked who has it: another copy, a worker that still runs
-   it, or nobody because its worker died (`admission.py`, `custody.py`).
+   it, or nobody because its worker died (`admission.py`, `custody.py`). A task with a `circuit` goes through that
+   first, in memory as long as it is closed; it hears of the end, too (`task_circuits.py`, `circuit/`).
 2. The user's code raises. Celery's own `Retry`, `Ignore` and `Reject` pass untouched; they are not failures.
 3. The exception is classified here, in the body, before Celery has stored anything: hooks and signals see the wrong
    class of it at times, fire twice for some ends and not at all for others. What kills the process comes the same way,
@@ -58,7 +60,8 @@ from celery_recovery.history import History
 from celery_recovery.interrupts import ends_more_than_the_task, is_pools_time_limit, undisturbed
 from celery_recovery.monitoring.watch import Watch
 from celery_recovery.policy import RecoveryPolicy
-from celery_recovery.task_options import course_within, task_policy
+from celery_recovery.task_circuits import counted, enter, give_back, succeeded
+from celery_recovery.task_options import check_circuits, course_within, task_policy
 from celery_recovery.telling import as_told, letter_told
 
 __all__ = ("Recovery",)
@@ -101,6 +104,7 @@ class Recovery(HandingOver):
         """Run one attempt of `task` and see it through to its end; returns or raises what Celery must see."""
         try:
             self.admit(task, request)
+            enter(self, task, request)
             result = body()
         except (Ignore, Reject, Retry) as exc:
             self.stepped_aside(request, exc)
@@ -108,6 +112,7 @@ class Recovery(HandingOver):
         except BaseException as exc:
             hard_limits = (task.time_limit, (request.timelimit or (None,))[0])
             if ends_more_than_the_task(exc) or is_pools_time_limit(exc, *hard_limits):
+                give_back(request)
                 raise
             outcome = self.failed(task, request, exc)
             if outcome is exc:
@@ -128,6 +133,7 @@ class Recovery(HandingOver):
     def _failed(self, task: Task, request: Context, exc: BaseException) -> BaseException:
         try:
             failure = self.understand(task, request, exc)
+            counted(self, task, request, exc, failure.info)
             decision = self.decide(failure, Asked.by(exc) or request.__dict__.get("recovery_asked"))
             outcome = self.act(failure, decision)
         except Exception:  # our own mistake must not hide the user's exception
@@ -149,6 +155,7 @@ class Recovery(HandingOver):
         """`self.retry()`: the same steps, from inside the body. Returns `Retry`, or raises when no attempt is left."""
         cause = exc or sys.exc_info()[1] or Retry("Task can be retried", None)
         failure = self.understand(task, request, cause, call, options)
+        counted(self, task, request, cause, failure.info)
         decision = self.decide(failure, asked)
         if decision.action is Action.RETRY:
             with undisturbed():
@@ -218,6 +225,7 @@ class Recovery(HandingOver):
             asked=asked,
             expected=isinstance(failure.exc, tuple(failure.task.throws or ())),
             poison="recovery_poison" in failure.request.__dict__,
+            refused=failure.request.__dict__.get("recovery_refused"),
         )
         return decide(situation, self.random)
 
@@ -282,6 +290,7 @@ class Recovery(HandingOver):
 
     def succeeded(self, task: Task, request: Context) -> None:
         """Count it. Never raises: the task has succeeded."""
+        succeeded(request)
         request.recovery_body_ended = True  # what Celery publishes from here on must not be lost: see `following.py`
         header = request.__dict__.get("recovery")
         try:
@@ -298,6 +307,7 @@ class Recovery(HandingOver):
 
     def stepped_aside(self, request: Context, exc: BaseException) -> None:
         """Celery's own `Ignore` and `Reject` are the task's choice, not failures; only a replayed letter must know."""
+        give_back(request)
         if "recovery_outcome" in request.__dict__:  # ours: what had to be said is said
             return
         if "recovery_claimed" in request.__dict__ and not isinstance(exc, Retry):
@@ -353,6 +363,7 @@ class Recovery(HandingOver):
         mode = task.recovery_on_dead_letter
         try:
             task_policy(task, None)
+            task.recovery_circuits = check_circuits(task)
             if mode not in (None, "fail", "hold", "auto"):
                 raise ConfigurationError.of("recovery_on_dead_letter", expected="fail, hold or auto", got=mode)
         except ConfigurationError as exc:
@@ -370,3 +381,5 @@ class Recovery(HandingOver):
     def _flush(self, **_: Any) -> None:
         if "stats" in self.__dict__:
             self.stats.flush()
+        if "circuits" in self.__dict__:
+            self.circuits.flush()

@@ -19,6 +19,7 @@ from celery.exceptions import Ignore, Reject, Retry
 from celery.utils.time import maybe_make_aware
 
 from celery_recovery.call import merged_call
+from celery_recovery.circuit.policy import CircuitPolicy
 from celery_recovery.decision import Asked
 from celery_recovery.following import body_has_ended, mark_following, publish_following
 from celery_recovery.interrupts import ends_more_than_the_task
@@ -57,6 +58,14 @@ class RecoverableTask(Task):  # type: ignore[misc]  # celery is untyped
     policy: ClassVar[RetryPolicy | Mapping[str, Any] | int | None] = None
     #: Policies by `ErrorType`, its word, or exception class; what is missing comes from the app, then the defaults.
     policies: ClassVar[Mapping[Any, Any] | None] = None
+    #: What it depends on: a circuit's name, a callable from the task's arguments to a name or None, or a list of these.
+    circuit: ClassVar[Any] = None
+    #: Settings of those circuits, a `CircuitPolicy` or a mapping of its fields; the app's `recovery_circuits` wins.
+    circuit_policy: ClassVar[CircuitPolicy | Mapping[str, Any] | None] = None
+    #: What becomes of it while one of them is open: `"park"`, `"fail"`, `"dead_letter"`; None: as the circuit says.
+    circuit_on_open: ClassVar[str | None] = None
+    #: `circuit`, checked when the task was bound.
+    recovery_circuits: ClassVar[tuple[Any, ...]] = ()
     #: What the caller sees when the task is dead-lettered: `"fail"`, `"hold"`, `"auto"`; None: the app's setting.
     recovery_on_dead_letter: ClassVar[str | None] = None
 

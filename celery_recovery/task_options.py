@@ -2,7 +2,7 @@
 
 A team that moves a task over keeps its options, and they keep their meaning: `max_retries`, `default_retry_delay`,
 `autoretry_for`, `dont_autoretry_for`, `retry_kwargs`, `retry_backoff`, `retry_backoff_max`, `retry_jitter`. Only what a
-task says itself counts; Celery's built-in defaults (3 retries, 180 s) do not.
+task says itself counts; Celery's built-in defaults (3 retries, 180 s) do not. And what it says of its circuits.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ from typing import Any
 from celery import Task
 
 from celery_recovery.backoff import BackoffStrategy, Jitter
+from celery_recovery.circuit.policy import ON_OPEN, TASK_DEFAULTS, CircuitPolicy, circuit_name
+from celery_recovery.exceptions import ConfigurationError
 from celery_recovery.policy import Course, RecoveryPolicy, RecoveryStrategy, RetryPolicy
 
-__all__ = ("UNSAID", "course_within", "said", "task_policy")
+__all__ = ("UNSAID", "check_circuits", "circuit_policy", "course_within", "declared_circuits", "said", "task_policy")
 
 #: What `said` answers for an option that the task does not set; None is a word of its own (`max_retries=None`).
 UNSAID: Any = object()
@@ -57,6 +59,36 @@ def course_within(task: Task, course: Course, *, by_hand: bool = False) -> Cours
     if limit is UNSAID or (never and not by_hand) or (_TASKS_OWN.match(course.source) and not never):
         return course
     return course.replace(retry=course.retry.replace(max_attempts=None if limit is None else max(int(limit), 0) + 1))
+
+
+def declared_circuits(task: type[Task]) -> tuple[Any, ...]:
+    """What `circuit=` names: names and callables. Celery makes a method of a function, which it is not."""
+    own = said(task, "circuit")
+    if own is UNSAID or own is None:
+        return ()
+    listed = own if isinstance(own, (list, tuple)) else (own,)
+    return tuple(getattr(one, "__func__", one) for one in listed)
+
+
+def circuit_policy(task: type[Task]) -> CircuitPolicy:
+    """The task's `circuit_policy=` over the defaults. Raises `ConfigurationError`."""
+    return CircuitPolicy.of(task.circuit_policy, "circuit_policy", TASK_DEFAULTS)
+
+
+def check_circuits(task: type[Task]) -> tuple[Any, ...]:
+    """`declared_circuits`; what makes no sense is refused where the task is declared. Raises `ConfigurationError`."""
+    declared = declared_circuits(task)
+    for one in declared:
+        if isinstance(one, str):
+            circuit_name(one, "circuit")
+        elif not callable(one):
+            raise ConfigurationError.of("circuit", expected="a name, a callable, or a list of these", got=one)
+    circuit_policy(task)
+    on_open = task.circuit_on_open
+    if on_open is not None and on_open not in ON_OPEN:
+        expected = f"one of {', '.join(ON_OPEN)}"
+        raise ConfigurationError.of("circuit_on_open", expected=expected, got=on_open, known=ON_OPEN)
+    return declared
 
 
 def _autoretry(task: type[Task] | Task) -> dict[Any, Any]:

@@ -6,6 +6,7 @@ suit many workers that share one circuit better than resilience4j's (100 calls, 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from dataclasses import replace as _replace
@@ -14,7 +15,7 @@ from typing import Any
 from celery_recovery.errors.model import ErrorType
 from celery_recovery.exceptions import ConfigurationError, as_member, as_seconds
 
-__all__ = ("COUNTED_TYPES", "ON_EMPTY", "ON_OPEN", "TASK_DEFAULTS", "CircuitPolicy")
+__all__ = ("COUNTED_TYPES", "ON_EMPTY", "ON_OPEN", "TASK_DEFAULTS", "CircuitPolicy", "circuit_name")
 
 #: What becomes of a task whose circuit is open, and of a retry whose budget is empty.
 ON_OPEN = ON_EMPTY = ("park", "fail", "dead_letter")
@@ -106,6 +107,17 @@ class CircuitPolicy:
             raise ConfigurationError.of(option, expected="a CircuitPolicy or a mapping of its fields", got=value)
         _known(value, option)
         return base.replace(**value)
+
+
+def circuit_name(value: Any, option: str = "circuit") -> str:
+    """A name fit for a key: 1 to 200 characters without spaces, control characters and braces.
+
+    Raises ConfigurationError.
+    """
+    if isinstance(value, str) and 1 <= len(value) <= 200 and value.isprintable() and not re.search(r"[\s{}]", value):
+        return value
+    expected = "a name of 1 to 200 characters without spaces, control characters and braces"
+    raise ConfigurationError.of(option, expected=expected, got=value)
 
 
 def _known(names: Iterable[Any], option: str) -> None:

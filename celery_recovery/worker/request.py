@@ -244,7 +244,7 @@ def _around_on_success(own: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(own)
     def on_success(self: RecoverableRequest, failed__retval__runtime: Any, **kwargs: Any) -> Any:
         failed, _, runtime = failed__retval__runtime
-        if not failed and runtime is None:
+        if failed is False and runtime is None:  # a twin that Celery drops has no runtime either, but 0 for `failed`
             state.task_ready(self)
             return None
         told = own(self, failed__retval__runtime, **kwargs)

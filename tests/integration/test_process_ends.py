@@ -137,6 +137,18 @@ class TestWorkers:
         eventually(lambda: "dropped: succeeded" in second.log, timeout=30)
         assert jobs.ledger.lines("t") == ["run"]
 
+    @pytest.mark.redis
+    def test_celery_drops_it_itself(self, redis_jobs: Jobs) -> None:
+        """With `worker_deduplicate_successful_tasks` Celery says so without a runtime: acknowledged all the same."""
+        conf = redis_jobs.conf
+        conf.update(worker_deduplicate_successful_tasks=True, worker_prefetch_multiplier=1)
+        start(redis_jobs, concurrency=1)
+        sent = redis_jobs.send(f"{ENDS}.last_moment", "t")
+        assert sent.get(timeout=20) == "t"
+        second = start(redis_jobs, concurrency=1)
+        eventually(lambda: "Task already completed successfully" in second.log, timeout=30)
+        assert redis_jobs.send(f"{ENDS}.working", "next", 0).get(timeout=20) == "next"
+
     def test_poison_and_bystanders(self, jobs: Jobs) -> None:
         """A task that takes its worker with it is quarantined with the evidence; what ran beside it succeeds."""
         sent = jobs.send(f"{ENDS}.deadly", "poison")

@@ -30,7 +30,7 @@ from celery_recovery.recovery import Recovery
 from celery_recovery.worker.books import Books
 from celery_recovery.worker.channel import leased_transport
 from celery_recovery.worker.holding import Holding, Keys, number_of
-from celery_recovery.worker.native import now, original
+from celery_recovery.worker.native import now
 from celery_recovery.worker.pulse import Pulse
 
 __all__ = ("Lease", "LeaseStep")
@@ -69,7 +69,6 @@ class Lease:
         self._current: tuple[Holding, Holding] | None = None
         self._beaten = float("-inf")
         self._doubtful = 0
-        self._lock = original("_thread", "allocate_lock")()  # between beats and the end
         self._pulse = Pulse(self)
 
     # -- for tasks
@@ -112,6 +111,10 @@ class Lease:
         """The same messages, by a connection of the lease's thread; None: not connected yet."""
         return self._current[1] if self._current else None
 
+    def twin(self, holding: Holding) -> Holding:
+        """The same messages, by a connection of the lease's thread: one of a greenlet's serves no other thread."""
+        return next((twin for own, twin in tuple(self._holdings.values()) if own is holding), holding)
+
     def release(self, delivery_tag: Any) -> None:
         """It was acknowledged or rejected. A broker that is away is told later."""
         kept = self.books.strike(delivery_tag)
@@ -147,13 +150,17 @@ class Lease:
                 self.books.give_up(tag, kept)
 
     def beat(self, holding: Holding, *, first: bool = False) -> None:
-        """Tell that this worker lives, and notice if it had not for a lease. Raises redis-py's errors."""
-        with self._lock:
-            if self.retired:
-                return
-            started = now()
-            found = holding.beat()
-            self._beaten = started
+        """Tell that this worker lives, and notice if it had not for a lease. Raises redis-py's errors.
+
+        No lock is held meanwhile: of two greenlets the second would stop the thread that the first needs to go on.
+        """
+        if self.retired:
+            return
+        started = now()
+        found = holding.beat()
+        self._beaten = started
+        if self._has_ended_meanwhile(holding):
+            return
         if found != 3 and not first and holding in (self._current or ()):
             self._was_silent(registered=bool(found & 1))
 
@@ -161,8 +168,7 @@ class Lease:
 
     def retire(self) -> None:
         """All that is still held goes back to its queues, and this life off the register. Never raises."""
-        with self._lock:
-            self.retired = True
+        self.retired = True
         for holding, _ in self._holdings.values():
             try:
                 moved = holding.give_back()
@@ -172,6 +178,12 @@ class Lease:
                 continue
             if moved:
                 logger.info("%d unacknowledged messages went back to their queues", moved, extra={"action": "retired"})
+
+    def _has_ended_meanwhile(self, holding: Holding) -> bool:
+        """Then a beat may have registered what was struck off."""
+        if self.retired:
+            holding.leave()
+        return self.retired
 
     def _was_silent(self, *, registered: bool) -> None:
         self.silences += 1

@@ -8,11 +8,14 @@ from __future__ import annotations
 import gc
 import logging
 import random
+from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import redis
 from celery.worker import state
 
+from celery_recovery.worker.books import Kept
 from celery_recovery.worker.holding import Holding
 from celery_recovery.worker.native import now, original, start_thread
 from celery_recovery.worker.reaper import Reaper
@@ -34,7 +37,8 @@ LOOKS, FLEET = (1.5, 2.5), 20
 COLLECTIONS = (1.0, 5.0, 30.0, 120.0)
 #: Seconds after which a pool of processes has said which of the tasks that it was sent it runs.
 DROPPED = 5.0
-#: Seconds between two searches for messages that are held and not known of; also after each lost connection.
+#: Seconds between two searches for messages that are held and not known of; also after each lost connection. And
+#: between two tries to reach a broker that this worker has left for another.
 AUDIT = 30.0
 
 
@@ -46,7 +50,7 @@ class Pulse:
         self._reapers: dict[int, Reaper] = {}
         self._last = now()
         self._next_beat = self._last + lease.seconds / 3
-        self._next_look = self._next_audit = 0.0
+        self._next_look = self._next_audit = self._next_left = 0.0
         self._loosened = 0.0
         self._collections: list[float] = []
         self._started = False
@@ -99,13 +103,29 @@ class Pulse:
             logger.warning("a message was forgotten unacknowledged: it goes back", extra={"action": "forgotten"})
             kept.qos.forget(tag)
             books.give_up(tag, kept)
-        while books.unreleased:
-            books.unreleased[0].holding.release(books.unreleased[0].token)
-            books.unreleased.popleft()
-        while books.unreturned:
-            kept, leftmost = books.unreturned[0]
-            kept.holding.give_back(tokens=[kept.token], leftmost=leftmost)
-            books.unreturned.popleft()
+        self._make_up(books.unreleased, lambda holding, kept: holding.release(kept.token))
+        self._make_up(
+            books.unreturned, lambda holding, it: holding.give_back(tokens=[it[0].token], leftmost=it[1])
+        )  # fmt: skip
+
+    def _make_up(self, waiting: deque[Any], tell: Callable[[Holding, Any], object]) -> None:
+        """Tell the broker, each in turn. What belongs to one that the worker has left waits, and holds up no other."""
+        for _ in range(len(waiting)):
+            kept = waiting[0] if isinstance(waiting[0], Kept) else waiting[0][0]
+            holding = self.lease.twin(kept.holding)
+            left = holding is not self.lease.second
+            if left and now() < self._next_left:
+                waiting.rotate(-1)
+                continue
+            try:
+                tell(holding, waiting[0])
+            except redis.RedisError:
+                if not left:
+                    raise
+                self._next_left = now() + AUDIT
+                waiting.rotate(-1)
+            else:
+                waiting.popleft()
 
     def _running(self) -> set[Any] | None:
         """Tags of the tasks that run, once all that is not among them is certainly dropped; None: not known."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
+import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +17,7 @@ from kombu import Connection, Consumer, Queue
 from kombu.exceptions import OperationalError
 
 from celery_recovery.identity import Identity
+from celery_recovery.worker.books import Kept
 from celery_recovery.worker.channel import leased_transport
 from celery_recovery.worker.holding import Holding, Keys
 from celery_recovery.worker.lease import Lease
@@ -448,3 +451,54 @@ def test_what_is_on_its_way_is_not_taken_for_lost(reader, redis_url, redis_clien
     eventually(lambda: held(redis_client) == 1)
     assert one.lease.books.unknown(channel.holding) == []
     assert len(one.drain()) == 1
+
+
+def test_greenlets_that_beat_at_once() -> None:
+    """A greenlet that waits for a silent broker keeps no lock that another one, in the same thread, would wait for."""
+    code = textwrap.dedent("""
+        from gevent import monkey; monkey.patch_all()
+        import faulthandler, gevent, redis, socket
+        from celery_recovery.identity import Identity
+        from celery_recovery.worker.holding import Holding, Keys
+        from celery_recovery.worker.lease import Lease
+
+        faulthandler.dump_traceback_later(20, exit=True)
+        silent = socket.create_server(("127.0.0.1", 0))
+        client = redis.Redis(port=silent.getsockname()[1], socket_timeout=0.5, retry=None)
+        lease = Lease(Identity.of_this_process(), 15, "w")
+        holding = Holding(client, Keys("unacked"), "boot", "{}", 15)
+
+        def beat():
+            try:
+                lease.beat(holding)
+            except redis.RedisError:
+                print("away")
+
+        gevent.joinall([gevent.spawn(beat) for _ in range(2)])
+    """)
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert ran.stdout.split() == ["away", "away"], ran.stderr
+
+
+def test_the_threads_own_connection(reader) -> None:
+    """What the lease's thread makes up for goes by its own connection: a greenlet's cannot be used in two threads."""
+    one = reader()
+    one.consume("q")
+    first, second = one.lease._holdings[next(iter(one.lease._holdings))]
+    assert one.lease.twin(first) is second
+    assert one.lease.twin(second) is second
+
+
+def test_a_broker_that_the_worker_has_left(reader, redis_client) -> None:
+    """What it cannot be told does not keep this worker from giving back what the dead hold at the new one."""
+    one = reader()
+    one.consume("q")
+    gone = Holding(redis.Redis(port=free_port()), Keys("unacked"), "boot", "{}", 15)
+    one.lease.books.unreleased.append(Kept(gone, b"1.1", lambda: None, 0.0, None))
+    one.lease.books.unreturned.append((Kept(gone, b"2.1", lambda: None, 0.0, None), False))
+    dead = Holding(
+        redis_client, Keys("unacked"), "dead", json.dumps({"pid": 1, "started": 0, "place": "", "lease": 0.1}), 0.1
+    )
+    dead.hold("celery", b"{}", "1")
+    eventually(lambda: redis_client.llen("celery") == 1, 40)
+    assert (len(one.lease.books.unreleased), len(one.lease.books.unreturned)) == (1, 1)

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
+from amqp.exceptions import MessageNacked
 from celery import Celery
 from celery.canvas import Signature
 from kombu import Connection, Exchange, Producer, Queue, pools
@@ -213,9 +214,10 @@ class Publisher:
 
 
 def _transport_errors(app: Celery) -> tuple[type[Exception], ...]:
-    """What this broker's client raises when a connection or a channel is lost."""
+    """What this broker's client raises when a connection or a channel is lost, or the broker will not have a message."""
     connection = app.connection_for_write()
-    return (OperationalError, LimitExceeded, *connection.connection_errors, *connection.channel_errors)
+    lost = (*connection.connection_errors, *connection.channel_errors)
+    return (OperationalError, LimitExceeded, MessageNacked, *lost)
 
 
 def _check_route(producer: Producer, exchange: str, routing_key: str) -> None:

@@ -9,6 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from amqp.exceptions import MessageNacked
+
 from celery_recovery.dead_letters.exchange import Publisher
 from celery_recovery.exceptions import PublishFailed, StoreUnavailable, Unroutable
 from celery_recovery.parking.parked import ParkedTask
@@ -126,5 +128,6 @@ class Release:
 
 
 def _takes_nothing(exc: PublishFailed) -> bool:
-    """Whether the broker is there, and has no queue for it."""
-    return isinstance(exc, Unroutable) or getattr(exc.__cause__, "reply_code", None) == _NO_ROUTE
+    """Whether the broker is there, and has no queue for it, or one that is full."""
+    no_route = isinstance(exc, Unroutable) or getattr(exc.__cause__, "reply_code", None) == _NO_ROUTE
+    return no_route or isinstance(exc.__cause__, MessageNacked)

@@ -491,6 +491,25 @@ class TestFaults:
         parked_count(jobs, 0)
         assert running.log.count("wait until the broker is back") == 1
 
+    @pytest.mark.rabbitmq
+    def test_a_queue_that_is_full(self, rabbit_url: str, redis_url: str) -> None:
+        """RabbitMQ refuses the message and the task stays parked; one that goes elsewhere does not wait behind it."""
+        full = Queue("full", queue_arguments={"x-max-length": 1, "x-overflow": "reject-publish"})
+        with Connection(rabbit_url) as connection:
+            for queue in (full(connection.default_channel), Queue("celery")(connection.default_channel)):
+                queue.declare()
+            connection.Producer().publish("x", routing_key="full")
+        app = Celery("full", broker=rabbit_url, set_as_current=False)
+        publisher = Publisher(app, 1)
+        with pytest.raises(PublishFailed):
+            publisher.publish(**parked_task().message(), routing_key="full")
+        with connect(redis_url) as client:
+            parking = Parking(client, Keys(), publisher)
+            parking.park(parked_task(queue="full", due=time.time() - 20))
+            parking.park(parked_task())
+            assert parking.release_due() == 1
+            assert parking.stats().refused == 1
+
     def test_a_queue_that_is_gone(self, worker: Callable[..., Worker], rabbit_url: str, redis_url: str) -> None:
         """It stays parked and visible with its error; said loudly; released by hand once the queue is there."""
         jobs = Jobs(worker, rabbit_url, redis_url)

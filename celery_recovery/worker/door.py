@@ -36,6 +36,7 @@ from celery_recovery.worker.quarantine import Line
 from celery_recovery.worker.raw import RawLetter, Refusal, letter_of, letter_of_item, message_in
 from celery_recovery.worker.soundness import Unsound, check_body, check_fields, name_of, parts_of, told
 from celery_recovery.worker.step import RecoveryStep
+from celery_recovery.worker.whole import keep_whole
 
 __all__ = ("Door", "DoorStep")
 
@@ -354,6 +355,7 @@ class DoorStep(RecoveryStep):
 
     def start(self, consumer: Any) -> None:
         """The door stands already; now there is a connection, and perhaps a lease, below which no message is seen."""
+        keep_whole(consumer.connection.connection)
         read_tolerantly(consumer.connection.connection, consumer.task_consumer.channel)
         lease = getattr(consumer, "recovery_lease", None)
         if lease is not None and self.obj is not None:

@@ -26,7 +26,12 @@
                                      one publication (its `copy`). Goes when it is released or discarded
     <root>:parked-message:<key> hash its message: body, and all else as JSON. Goes with it
     <root>:parked-due          zset  key, scored by when it is next looked at (unix s): when it is due; while claimed,
-                                     the end of the lease; once refused, the next try. Goes with it
+                                     the end of the lease; once refused, the next try; of one that waits for a circuit,
+                                     when it goes back whatever the circuit says. Goes with it
+    <root>:parked-circuit:<name> zset keys of those that wait for this circuit, scored by when they were parked; while
+                                     claimed, the end of the lease; once refused, the next try. Entries go with them
+    <root>:parked-circuits     zset  name of each circuit that tasks wait for, scored by when it is next asked how many
+                                     may go back (unix s). An entry goes with the last of its tasks
     <root>:parked-refused      zset  keys of those that no queue takes, scored by when they were due. Goes with it
     <root>:parked-count:<dimension> hash value -> parked tasks. Dimensions: `PARKED_COUNTED`. A field goes when it is 0
     <root>owed                 zset  id of a task whose result the backend does not have yet, scored by when it is to be
@@ -34,13 +39,18 @@
     <root>owed:<id>            hash  that result, and what storing it needs (`results/owed.py`). Goes when it is
                                      settled, or expires with `result_expires`
     <prefix>:{rates}:<bucket>  hash  counts of one minute (`monitoring/stats.py`). Expires after the retention
+    <prefix>:{circuit:<name>}:budget  hash  `calls:<at>` and `retries:<at>` of the part of a window that begins at <at>
+                                     (microseconds); totals granted, refused (`circuit/budget.py`). At most 44 fields
+                                     of one width; expires a day after its last use
+    <prefix>:{circuit:<name>}:budget:asked:<who>  str  number and answer of what this thread of a process asked last.
+                                     Expires after 10 s
 
 The scripts get `<root>:` as their only key and the rest of the spelling from `Keys.lua`.
 """
 
 from __future__ import annotations
 
-__all__ = ("COUNTED", "INDEXED", "PARKED_COUNTED", "Keys")
+__all__ = ("COUNTED", "INDEXED", "PARKED_COUNTED", "BudgetKeys", "Keys")
 
 #: What a letter is indexed by, beside its state.
 INDEXED = ("task", "error_type", "fingerprint", "queue")
@@ -67,6 +77,8 @@ local function suspect_key(boot) return ROOT .. 'suspect:' .. boot end
 local function open_key(dimension) return ROOT .. 'open:' .. dimension end
 local PARKED_COUNTED = {{{parked}}}
 local PARKED_DUE, PARKED_REFUSED = ROOT .. 'parked-due', ROOT .. 'parked-refused'
+local PARKED_CIRCUITS = ROOT .. 'parked-circuits'
+local function parked_circuit_key(circuit) return ROOT .. 'parked-circuit:' .. circuit end
 local function parked_key(key) return ROOT .. 'parked:' .. key end
 local function parked_message_key(key) return ROOT .. 'parked-message:' .. key end
 local function parked_count_key(dimension) return ROOT .. 'parked-count:' .. dimension end
@@ -87,6 +99,7 @@ class Keys:
         self.owed = f"{self.root}owed"
         self.parked_due = f"{self.root}parked-due"
         self.parked_refused = f"{self.root}parked-refused"
+        self.parked_circuits = f"{self.root}parked-circuits"
 
     def letter(self, letter_id: str) -> str:
         """What is filtered by, and the state."""
@@ -128,6 +141,10 @@ class Keys:
         """The message of a parked task."""
         return f"{self.root}parked-message:{key}"
 
+    def parked_circuit(self, circuit: str) -> str:
+        """Those that wait for this circuit."""
+        return f"{self.root}parked-circuit:{circuit}"
+
     def parked_count(self, dimension: str) -> str:
         """Counts of parked tasks by the values of one of `PARKED_COUNTED`."""
         return f"{self.root}parked-count:{dimension}"
@@ -145,3 +162,26 @@ class Keys:
         """The same spelling for the scripts, put in front of each."""
         quoted = (", ".join(f"'{name}'" for name in names) for names in (INDEXED, COUNTED, PARKED_COUNTED))
         return _LUA.format(indexed=next(quoted), counted=next(quoted), parked=next(quoted))
+
+
+_BUDGET_LUA = """\
+local BUDGET = KEYS[1]
+local function asked_key(who) return BUDGET .. ':asked:' .. who end
+"""
+
+
+class BudgetKeys:
+    """Spells the keys of one retry budget; they share a slot with those of the circuit of that name."""
+
+    def __init__(self, prefix: str, name: str) -> None:
+        #: The budget itself; what the scripts get as `KEYS[1]`.
+        self.root = f"{prefix}:{{circuit:{name}}}:budget"
+
+    def asked(self, who: str) -> str:
+        """What `who` asked last."""
+        return f"{self.root}:asked:{who}"
+
+    @staticmethod
+    def lua() -> str:
+        """The same spelling for the scripts, put in front of each."""
+        return _BUDGET_LUA

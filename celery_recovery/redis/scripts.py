@@ -6,7 +6,7 @@ Redis keeps scripts by their digest and forgets them when it restarts; redis-py 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -43,10 +43,13 @@ def script_names() -> tuple[str, ...]:
 
 
 @cache
-def source(name: str) -> str:
-    """What Redis runs: the spelling of the keys, the script, and what it includes, in the order that it names them."""
+def source(name: str, spelling: Callable[[], str] = Keys.lua) -> str:
+    """What Redis runs: the spelling of the keys, the script, and what it includes, in the order that it names them.
+
+    `name` may have a folder in front, as in `"budget/withdraw"`, whose keys another `spelling` spells.
+    """
     text = (_FOLDER / f"{name}.lua").read_text(encoding="utf-8")
-    return Keys.lua() + _INCLUDE.sub(_included, text)
+    return spelling() + _INCLUDE.sub(_included, text)
 
 
 def _included(match: re.Match[str]) -> str:

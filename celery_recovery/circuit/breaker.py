@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from celery_recovery.circuit.local import LocalCircuit
 from celery_recovery.circuit.machine import Change
 from celery_recovery.circuit.permit import Circuit, Permit, Terms
-from celery_recovery.circuit.policy import CircuitPolicy
+from celery_recovery.circuit.policy import CircuitPolicy, circuit_name
 from celery_recovery.circuit.state import CircuitEvent, CircuitState
 from celery_recovery.circuit.verdict import Errors, judge_by
 from celery_recovery.circuit.view import CircuitView
@@ -44,15 +44,13 @@ from celery_recovery.exceptions import CircuitOpen, ConfigurationError, as_secon
 if TYPE_CHECKING:
     from redis import Redis
 
-__all__ = ("NAME_LIMIT", "CircuitBreaker", "circuit_name")
+__all__ = ("CircuitBreaker",)
 
 logger = logging.getLogger("celery_recovery")
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-#: Characters of a circuit's name.
-NAME_LIMIT = 200
 #: Flags of code whose call only makes an object: the work, and its failure, come later.
 _LATER = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR | inspect.CO_ITERABLE_COROUTINE
 
@@ -69,7 +67,7 @@ class CircuitBreaker:
     measured on in this process; Redis has its own. `on_transition(breaker, change)` is called by the process whose call
     brought the transition about.
 
-    Raises ConfigurationError for a name that is empty, longer than `NAME_LIMIT` or has spaces, control characters or
+    Raises ConfigurationError for a name that is empty, longer than 200 characters or has spaces, control characters or
     braces, and for any option that makes no sense.
     """
 
@@ -87,7 +85,7 @@ class CircuitBreaker:
         on_transition: Callable[[CircuitBreaker, Change], None] | None = None,
         **settings: Any,
     ) -> None:
-        self.name = circuit_name(name)
+        self.name = circuit_name(name, "circuit.name")
         self.policy = CircuitPolicy.of(policy).replace(**settings)
         self.on_transition = _callable(on_transition, "on_transition") if on_transition is not None else None
         epoch = time.time() - clock() if clock is time.monotonic else 0.0
@@ -205,14 +203,6 @@ class CircuitBreaker:
                     "circuit %s: on_transition raised", self.name,
                     extra={"action": "circuit_listener_failed", "circuit": self.name},
                 )  # fmt: skip
-
-
-def circuit_name(name: Any, option: str = "circuit.name") -> str:
-    """The name, if it can be one; raises ConfigurationError, naming `option`."""
-    if isinstance(name, str) and 0 < len(name) <= NAME_LIMIT and name.isprintable() and not set(name) & set(" {}"):
-        return name
-    expected = f"1 to {NAME_LIMIT} characters without spaces, control characters and braces"
-    raise ConfigurationError.of(option, expected=expected, got=name)
 
 
 def _shared(terms: Terms, redis: Any, prefix: str, host: str | None) -> Circuit:

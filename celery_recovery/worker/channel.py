@@ -205,6 +205,11 @@ class LeasedChannel(_Base):  # type: ignore[misc]
 
     # -- taking
 
+    def basic_consume(self, queue: str, *args: Any, **kwargs: Any) -> Any:
+        """One queue more: nothing was asked, and nothing will be told, of it, so ask at once."""
+        self._missed_at = None
+        return super().basic_consume(queue, *args, **kwargs)
+
     def _brpop_start(self, timeout: Any = None) -> None:
         """Ask for a message, or, where there was none a moment ago, wait to be told of one."""
         if not self.lease.tracking:

@@ -13,7 +13,9 @@ from celery_recovery.exceptions import ConfigurationError
 __all__ = ("ParkedFilter",)
 
 #: Options by their name in a mapping, with the field that they fill.
-_OPTIONS = {"task": "task", "queue": "queue", "reason": "reason", "id": "ids", "due_before": "due_before"}
+_OPTIONS = {
+    "task": "task", "queue": "queue", "reason": "reason", "circuit": "circuit", "id": "ids", "due_before": "due_before",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +27,8 @@ class ParkedFilter:
     queue: tuple[str, ...] = ()
     #: Exact: `"retry"`, `"snooze"`, `"eta"`, `"circuit"`.
     reason: tuple[str, ...] = ()
+    #: Names of the circuits that they wait for; `*` and `?` match.
+    circuit: tuple[str, ...] = ()
     #: Ids of tasks, or keys of single parked messages.
     ids: tuple[str, ...] = ()
     #: Due at that time or earlier (unix s).

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from celery.utils.time import maybe_iso8601
 from kombu.utils.json import dumps as dump_tagged
 from kombu.utils.json import loads as load_tagged
 
@@ -30,7 +31,7 @@ class ParkedTask:
     id: str
     #: Name of the task.
     task: str
-    #: When it goes back to its queue.
+    #: When it goes back to its queue; of one that waits for a circuit: when that was to be probed.
     due: float
     parked_at: float
     #: Why it waits: `"retry"`, `"snooze"`, `"eta"`, `"circuit"`.
@@ -49,6 +50,8 @@ class ParkedTask:
     content_encoding: str = "utf-8"
     #: Node name of the worker that parked it.
     worker: str = ""
+    #: Name of the circuit that it waits for, and goes back by; empty: it goes back when it is due.
+    circuit: str = ""
 
     # What the store knows beside.
     #: Until when a release has it; 0: nobody has.
@@ -56,11 +59,22 @@ class ParkedTask:
     #: Why the broker refused it, and how often; it is tried again now and then.
     error: str = ""
     refusals: int = 0
+    #: Of one with a circuit: when it goes back whatever the circuit says (unix s); 0 without.
+    latest: float = 0.0
 
     @property
     def size(self) -> int:
         """Bytes of the body."""
         return len(self.body)
+
+    @property
+    def expires(self) -> float | None:
+        """When Celery revokes it instead of running it (unix s); None: never, as far as one can tell."""
+        try:
+            when = maybe_iso8601(self.headers.get("expires"))
+            return float(when.timestamp()) if when is not None and when.tzinfo is not None else None
+        except (AttributeError, TypeError, ValueError, OverflowError):
+            return None
 
     @property
     def letter(self) -> Letter:
@@ -81,13 +95,15 @@ class ParkedTask:
         """JSON-ready form for people and machines, without secrets and without the raw body."""
         as_letter = self.letter.to_dict(redact)
         own = ("key", "id", "task", "due", "parked_at", "reason", "queue", "exchange", "routing_key", "worker",
-               "claimed_until", "error", "refusals", "content_type", "size")  # fmt: skip
+               "circuit", "latest", "claimed_until", "error", "refusals", "content_type", "size")  # fmt: skip
         return {**{name: getattr(self, name) for name in own}, **{name: as_letter[name] for name in _AS_A_LETTER}}
 
 
 def filed_by(parked: ParkedTask) -> dict[str, Any]:
     """The hash of short values that it is filtered by, without `due`."""
     words = {"id": parked.id, "task": parked.task, "queue": parked.queue, "reason": parked.reason}
+    if parked.circuit:
+        words["circuit"] = parked.circuit
     return {
         **{name: word.encode("utf-8", "replace") for name, word in words.items()},
         "parked_at": f"{parked.parked_at:.6f}",
@@ -127,5 +143,7 @@ def read_parked(key: str, row: Sequence[bytes]) -> ParkedTask:
         claimed_until=float(text.get("claimed_until") or 0),
         error=text.get("error", ""),
         refusals=int(text.get("refusals") or 0),
+        circuit=text.get("circuit", ""),
+        latest=float(text.get("latest") or 0),
         **about,
     )

@@ -20,6 +20,7 @@ from celery_recovery.dead_letters.search import batches
 from celery_recovery.dead_letters.store import DeadLetterStore
 from celery_recovery.parking.discard import end_result
 from celery_recovery.parking.filter import ParkedFilter
+from celery_recovery.parking.paced import PacedReturn, Pacer, Turn
 from celery_recovery.parking.parked import ParkedTask
 from celery_recovery.parking.release import Release
 from celery_recovery.parking.store import BATCH, Claimed, ParkedPage, ParkingStats, ParkingStore
@@ -32,16 +33,6 @@ Selection: TypeAlias = ParkedFilter | Iterable[str]
 
 #: Why a parked task was not acted on, by the status of its claim.
 _SKIPPED = {"leased": "being released by a worker", "unknown": "no longer parked"}
-
-
-class Turn(NamedTuple):
-    """What one look at the due tasks came to."""
-
-    released: int
-    #: Seconds until the next look is worth while: 0 when more are due; None: nothing is parked.
-    next_due: float | None
-    #: Why the broker took nothing more; empty when it did.
-    stopped: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,16 +62,24 @@ class ParkingResult:
 class Parking:
     """The parked tasks of one application. Every method may raise `StoreUnavailable`.
 
-    `publisher` should give up before a lease is over; see `release.PATIENCE`.
+    `publisher` should give up before a lease is over; see `release.PATIENCE`. `pace` says how many of the tasks that
+    wait for a circuit may go back now; without it they wait until `ParkedTask.latest`, or are released by hand.
     """
 
     def __init__(
-        self, client: redis.Redis, keys: Keys, publisher: Publisher, letters: DeadLetterStore | None = None
+        self,
+        client: redis.Redis,
+        keys: Keys,
+        publisher: Publisher,
+        letters: DeadLetterStore | None = None,
+        pace: Pacer | None = None,
     ) -> None:
         self.store = ParkingStore(client, keys)
         self.publisher = publisher
         #: Where the letter is whose replay waits here: it is told when that is discarded.
         self.letters = letters
+        #: The way back of those that wait for a circuit.
+        self.paced = PacedReturn(self.store, publisher, pace)
 
     # -- the worker's side
 
@@ -102,6 +101,10 @@ class Parking:
             return Turn(0, claimed.next_due)
         released = Release(self.store, self.publisher, goes_on=goes_on).run(claimed)
         return Turn(released.done, 0.0, released.stopped)
+
+    def take_circuit_turn(self, *, goes_on: Callable[[], bool] = lambda: True) -> Turn:
+        """Give back as many tasks of one circuit as may go now, those that have waited longest first."""
+        return self.paced.turn(goes_on)
 
     # -- looking
 

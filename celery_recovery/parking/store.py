@@ -21,7 +21,7 @@ from celery_recovery.redis.client import reachable
 from celery_recovery.redis.keys import Keys
 from celery_recovery.redis.scripts import Scripts
 
-__all__ = ("BATCH", "LEASE", "Claimed", "ParkedPage", "ParkingStats", "ParkingStore")
+__all__ = ("BATCH", "LEASE", "LONGEST", "Claimed", "Look", "ParkedPage", "ParkingStats", "ParkingStore")
 
 #: Seconds that a claim keeps others away.
 LEASE = 15.0
@@ -29,6 +29,10 @@ LEASE = 15.0
 BATCH, BYTES = 100, 4_000_000
 #: Tasks that one call of `parked_find` looks at, at most.
 LOOK = 2000
+#: Seconds after which a task goes back whatever its circuit says: one that never closes is to be noticed.
+LONGEST = 3600.0
+#: Seconds for which nobody else asks a circuit that one is about to ask.
+LOOK_PAUSE = 1.0
 #: Seconds after a failure in which `add` does not ask a Redis that is away again: a worker's consumer must not wait.
 REST = 3.0
 
@@ -51,21 +55,34 @@ class Claimed(NamedTuple):
     next_due: float | None
 
 
+class Look(NamedTuple):
+    """Whose turn it is among the circuits that tasks wait for."""
+
+    #: To be asked now how many of its tasks may go; empty: none is.
+    circuit: str
+    #: Tasks that wait for it, and that nobody has claimed.
+    waiting: int
+    #: Seconds until the next one is to be asked; None: no task waits for a circuit.
+    next_look: float | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParkingStats:
     """Figures about all parked tasks."""
 
     count: int
-    #: Due by now, and claimed by nobody.
+    #: Due by now, whatever a circuit says, and claimed by nobody.
     overdue: int
     #: No queue takes them; tried again now and then.
     refused: int
-    #: When the one that is due first is due (unix s); None without any.
+    #: When the first goes back by time (unix s): one that waits for a circuit an hour later. None without any.
     oldest_due: float | None
     #: Largest first.
     by_task: Mapping[str, int]
     by_queue: Mapping[str, int]
     by_reason: Mapping[str, int]
+    #: Of those that wait for a circuit.
+    by_circuit: Mapping[str, int]
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form."""
@@ -89,12 +106,27 @@ class ParkingStore:
         if self._failed_at is not None and time.monotonic() - self._failed_at < REST:
             raise StoreUnavailable("the Redis that holds parked tasks was away a moment ago")
         pairs = chain.from_iterable(filed_by(parked).items())
-        arguments = (parked.key, f"{parked.due:.6f}", about_message(parked), parked.body, *pairs)
+        expires = "" if parked.expires is None else f"{parked.expires:.6f}"
+        message = (about_message(parked), parked.body)
+        arguments = (parked.key, f"{parked.due:.6f}", *message, LONGEST, expires, *pairs)
         return bool(self._run("parked_add", arguments) == b"parked")
 
-    def claim(self, token: str, keys: Sequence[str] = (), *, limit: int = BATCH, lease: float | None = None) -> Claimed:
-        """Claim those that are due, or the ones named, for `lease` seconds (`LEASE`); large bodies make it fewer."""
-        wait, *replies = self._run("parked_claim", (token, lease or LEASE, limit, BYTES, *keys))
+    def claim(
+        self,
+        token: str,
+        keys: Sequence[str] = (),
+        *,
+        circuit: str = "",
+        next_look: float | None = None,
+        limit: int = BATCH,
+        lease: float | None = None,
+    ) -> Claimed:
+        """Claim those that are due, or the first in line for `circuit`, or the ones named; large bodies make it fewer.
+
+        The claim lasts `lease` seconds (`LEASE`). In `next_look` seconds the circuit is to be asked again.
+        """
+        line = (circuit.encode("utf-8", "replace"), "" if next_look is None else f"{next_look:.6f}")
+        wait, *replies = self._run("parked_claim", (token, lease or LEASE, limit, BYTES, *line, *keys))
         tasks, others = [], {}
         for key, status, *detail in replies:
             if status == b"claimed":
@@ -102,6 +134,11 @@ class ParkingStore:
             else:
                 others[key.decode()] = status.decode()
         return Claimed(token, tasks, others, float(wait) if wait else None)
+
+    def look(self) -> Look:
+        """The circuit that is to be asked now; for `LOOK_PAUSE` seconds nobody else is told to ask it."""
+        circuit, waiting, wait = self._run("parked_look", (LOOK_PAUSE,))
+        return Look(circuit.decode("utf-8", "replace"), waiting, float(wait) if wait else None)
 
     def remove(self, token: str, keys: Sequence[str]) -> int:
         """Take away what this claim has seen to; returns how many of them were still its own."""
@@ -141,15 +178,17 @@ class ParkingStore:
 
     def stats(self) -> ParkingStats:
         """Figures from counters that the scripts keep: the cost does not grow with the parked tasks."""
-        count, overdue, refused, oldest, by_task, by_queue, by_reason = self._run("parked_stats", ())
+        count, overdue, refused, oldest, *counts = self._run("parked_stats", ())
+        by_circuit, by_task, by_queue, by_reason = map(_counts, counts)
         return ParkingStats(
             count=count,
             overdue=overdue,
             refused=refused,
             oldest_due=float(oldest) if oldest else None,
-            by_task=_counts(by_task),
-            by_queue=_counts(by_queue),
-            by_reason=_counts(by_reason),
+            by_task=by_task,
+            by_queue=by_queue,
+            by_reason=by_reason,
+            by_circuit=by_circuit,
         )
 
     # -- within
@@ -170,7 +209,7 @@ class ParkingStore:
 
     def _accepted(self, where: ParkedFilter) -> dict[str, list[str]]:
         """Field of the hash -> accepted values, patterns resolved against those that occur."""
-        asked = {"task": where.task, "queue": where.queue, "reason": where.reason}
+        asked = {"task": where.task, "queue": where.queue, "reason": where.reason, "circuit": where.circuit}
         accepted = {name: self._values(name, values) for name, values in asked.items() if values}
         return {**accepted, **({"ids": list(where.ids)} if where.ids else {})}
 
@@ -178,7 +217,11 @@ class ParkingStore:
         if not any(map(is_glob, asked)):
             return list(asked)
         with reachable(self.client):
-            known: Iterable[Any] = self.client.hkeys(self.keys.parked_count(dimension))
+            known: Iterable[Any] = (
+                self.client.zrange(self.keys.parked_circuits, 0, -1)
+                if dimension == "circuit"
+                else self.client.hkeys(self.keys.parked_count(dimension))
+            )
         names = [value.decode("utf-8", "replace") for value in known]
         return [name for name in names if any(fnmatchcase(name, pattern) for pattern in asked)]
 

@@ -1,14 +1,19 @@
-"""Every worker gives parked tasks back to their queues when they are due; a claim gives each task to one of them."""
+"""Every worker gives parked tasks back to their queues when they are due, or when their circuit lets them go.
+
+A claim gives each task to one worker.
+"""
 
 from __future__ import annotations
 
 import logging
 import random
 import threading
+import time
 from typing import Any
 
 from celery_recovery.exceptions import StoreUnavailable
 from celery_recovery.parking import Parking
+from celery_recovery.parking.paced import Turn
 from celery_recovery.recovery import Recovery
 from celery_recovery.worker.step import RecoveryStep
 
@@ -34,6 +39,8 @@ class Releaser:
         self._random = random.Random()  # noqa: S311  # it spreads looks, it guards nothing
         self._trouble = ""
         self._pause = FIRST_PAUSE
+        #: Until when it asks the circuits as often as they wish, on the monotonic clock.
+        self._returning_until = 0.0
 
     def start(self) -> None:
         """Begin, in a daemon thread."""
@@ -52,19 +59,38 @@ class Releaser:
             self.stopped.wait(self.turn())
 
     def turn(self) -> float:
-        """Release what is due; returns the seconds until the next look."""
+        """Release what is due, and what a circuit lets go; returns the seconds until the next look."""
         try:
             turn = self.parking.take_turn(goes_on=self._goes_on)
+            paced = None if turn.stopped else self.parking.take_circuit_turn(goes_on=self._goes_on)
         except StoreUnavailable as exc:
             return self._troubled("Redis", str(exc))
         except Exception:  # it must outlive anything; what is parked is safe meanwhile
             logger.exception("the release of parked tasks starts again", extra={"action": "release_restarts"})
             return LONGEST_PAUSE
-        if turn.stopped:
-            return self._troubled("the broker", turn.stopped)
+        stopped = turn.stopped or (paced.stopped if paced else "")
+        if stopped:
+            return self._troubled("the broker", stopped)
         self._well()
-        wait = INTERVAL if turn.next_due is None else min(max(turn.next_due, 0.0), INTERVAL)
+        wait = self._until_next(turn.next_due)
+        return min(wait, self._until_asked(paced)) if paced else wait
+
+    def _until_next(self, next_due: float | None) -> float:
+        wait = INTERVAL if next_due is None else min(max(next_due, 0.0), INTERVAL)
         return wait + self._random.uniform(0, SPREAD) if wait else 0.0
+
+    def _until_asked(self, paced: Turn) -> float:
+        """A circuit whose tasks come back is asked ten times a second: by those that last had something to release.
+
+        The others look every `INTERVAL`, and take part when they find that what is due is not done.
+        """
+        now = time.monotonic()
+        if paced.released:
+            self._returning_until = now + INTERVAL
+        if now >= self._returning_until:
+            return 0.0 if paced.next_due == 0.0 else INTERVAL + self._random.uniform(0, SPREAD)
+        wait = INTERVAL if paced.next_due is None else min(max(paced.next_due, 0.0), INTERVAL)
+        return wait * self._random.uniform(1.0, 1.2)
 
     def _goes_on(self) -> bool:
         return not self.stopped.is_set()

@@ -13,7 +13,7 @@
 local token, removed = ARGV[1], 0
 for i = 2, #ARGV do
   local key = ARGV[i]
-  local parked = read_parked(key, {'claim', unpack(PARKED_COUNTED)})
+  local parked = read_parked(key, {'claim', 'circuit', unpack(PARKED_COUNTED)})
   if parked and parked.claim == token then
     forget_parked(key, parked)
     removed = removed + 1

@@ -16,15 +16,15 @@ local token, why, pause, given_back = ARGV[1], ARGV[2], tonumber(ARGV[3]), 0
 local at = now()
 for i = 4, #ARGV do
   local key = ARGV[i]
-  local parked = read_parked(key, {'claim'})
+  local parked = read_parked(key, {'claim', unpack(PLACED_BY)})
   if parked and parked.claim == token then
     redis.call('HDEL', parked_key(key), 'claim', 'claimed_until')
     if why == '' then
-      redis.call('ZADD', PARKED_DUE, parked.due, key)
+      place_parked(key, parked)
     else
       redis.call('HSET', parked_key(key), 'error', why)
       redis.call('HINCRBY', parked_key(key), 'refusals', 1)
-      redis.call('ZADD', PARKED_DUE, string.format('%.6f', tonumber(at) + pause), key)
+      place_parked(key, parked, tonumber(at) + pause)
       redis.call('ZADD', PARKED_REFUSED, parked.due, key)
     end
     given_back = given_back + 1

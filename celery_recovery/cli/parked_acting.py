@@ -75,7 +75,7 @@ def _acting(command: Callable[..., Any]) -> Callable[..., Any]:
 @_acting
 @click.pass_context
 def release(ctx: click.Context, /, where: ParkedFilter, **options: Any) -> None:
-    """Give parked tasks back to their queues now, due or not.
+    """Give parked tasks back to their queues now, due or not, and whatever their circuit says.
 
     Killed and run again, it loses none and runs none twice. What a worker is releasing at this moment is passed over.
     """
@@ -149,13 +149,14 @@ def _look_up(here: Lot, where: ParkedFilter) -> None:
 
 def _show(here: Lot, keys: Sequence[str]) -> dict[str, dict[str, int]]:
     """What the selection is made of."""
-    counts = {name: Counter[str]() for name in ("task", "queue", "reason")}
+    counts = {name: Counter[str]() for name in ("task", "queue", "reason", "circuit")}
     for first in range(0, len(keys), BATCH):
         for parked in here.parking.store.get_many(keys[first : first + BATCH]):
             for name in counts if parked is not None else ():
                 counts[name][getattr(parked, name)] += 1
+    counts["circuit"].pop("", None)
     here.output.heading("Parked tasks")
-    for name, count in counts.items():
+    for name, count in counts.items() if counts["circuit"] else list(counts.items())[:-1]:
         _show_counts(here, name, count.most_common())
     return {f"by_{name}": dict(count.most_common()) for name, count in counts.items()}
 

@@ -28,6 +28,8 @@ _OPTIONS = (
            help="Queue that it goes back to; * and ? match. Repeatable."),
     option("--reason", multiple=True, metavar="WORD", group=_GROUP,
            help="Why it is parked: retry, snooze, eta or circuit. Repeatable."),
+    option("--circuit", multiple=True, metavar="NAME", group=_GROUP,
+           help="Circuit that it waits for; * and ? match. Repeatable."),
     option("--id", multiple=True, metavar="ID", group=_GROUP,
            help="Task id, or the key of one parked message. Repeatable."),
     option("--due-before", metavar="TIME", group=_GROUP,
@@ -35,7 +37,7 @@ _OPTIONS = (
 )  # fmt: skip
 
 #: The parameters that the options above fill, as `ParkedFilter.parse` names them.
-PARKED_FILTER_NAMES = ("task", "queue", "reason", "id", "due_before")
+PARKED_FILTER_NAMES = ("task", "queue", "reason", "circuit", "id", "due_before")
 
 
 class Lot(NamedTuple):

@@ -26,6 +26,8 @@ _COLUMNS = (
     Column("ID"), Column("DUE"), Column("PARKED", right=True), Column("REASON"), Column("QUEUE", least=6),
     Column("TASK", least=12, front=True),
 )  # fmt: skip
+#: Where the column of circuits stands, if any of the tasks waits for one.
+_CIRCUIT, _CIRCUIT_AT = Column("CIRCUIT", least=7), 4
 
 
 @click.command(name="list", cls=RecoveryCommand)
@@ -55,11 +57,21 @@ def list_parked(ctx: click.Context, where: ParkedFilter, limit: int, cursor: str
 def _show(output: Output, tasks: Sequence[Mapping[str, Any]]) -> None:
     """One line for each, and what keeps it below."""
     rows = [
-        (one["id"], when_due(one["due"]), age(one["parked_at"]), one["reason"],
-         one["queue"] or one["exchange"] or "?", one["task"] or "?")
+        [one["id"], _when(one), age(one["parked_at"]), one["reason"],
+         one["queue"] or one["exchange"] or "?", one["task"] or "?"]
         for one in tasks
     ]  # fmt: skip
-    output.table(_COLUMNS, rows, below=[_kept_by(one) for one in tasks])
+    columns = list(_COLUMNS)
+    if any(one["circuit"] for one in tasks):
+        columns.insert(_CIRCUIT_AT, _CIRCUIT)
+        for row, one in zip(rows, tasks, strict=True):
+            row.insert(_CIRCUIT_AT, one["circuit"] or "-")
+    output.table(columns, rows, below=[_kept_by(one) for one in tasks])
+
+
+def _when(one: Mapping[str, Any]) -> str:
+    """When it is due; one that waits for a circuit is not late because that was to be probed by now."""
+    return "by circuit" if one["circuit"] and one["due"] <= time.time() else when_due(one["due"])
 
 
 def _kept_by(one: Mapping[str, Any]) -> str:
@@ -89,4 +101,6 @@ def show_parking(output: Output, stats: Mapping[str, Any]) -> None:
     output.title("Parked tasks")
     refused = f"   refused by the broker {stats['refused']}" if stats["refused"] else ""
     first = f"   first due {when_due(stats['oldest_due'])}" if stats["oldest_due"] is not None else ""
-    output.line(f"  parked {stats['count']}   overdue {stats['overdue']}{refused}{first}")
+    waiting = sum(stats["by_circuit"].values())
+    circuits = f"   waiting for a circuit {waiting}" if waiting else ""
+    output.line(f"  parked {stats['count']}   overdue {stats['overdue']}{circuits}{refused}{first}")

@@ -11,7 +11,7 @@ from typing import Any
 from celery import Task, signals
 
 from celery_recovery import RecoverableTask
-from tests.apps.jobs import app, ledger
+from tests.apps.jobs import app, ledger, pause
 
 __all__ = ("app",)
 
@@ -99,7 +99,7 @@ def dawdling(token: str) -> str:
 def working(token: str, seconds: float) -> str:
     """Says when it begins and when it is done."""
     ledger().note(token, "begins")
-    time.sleep(seconds)
+    pause(token, seconds)
     ledger().note(token, "done")
     return token
 

@@ -14,7 +14,7 @@ from celery import Celery, Task
 
 from celery_recovery import RecoverableTask
 from celery_recovery.identity import Identity
-from tests.apps.jobs import ledger
+from tests.apps.jobs import ledger, pause
 
 app = Celery("leases", broker=os.environ["CELERY_BROKER_URL"], backend=os.environ.get("CELERY_RESULT_BACKEND"))
 app.conf.update(
@@ -39,7 +39,7 @@ def work(self: Task, token: str, seconds: float = 0.0) -> None:
     """Notes its start and its end."""
     book = ledger()
     book.note(token, f"start {self.request.delivery_info.get('redelivered')}")
-    time.sleep(seconds)
+    pause(token, seconds)
     book.note(token, "end")
 
 

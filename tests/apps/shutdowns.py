@@ -9,7 +9,7 @@ from celery import Task, signals
 from celery.exceptions import Reject
 
 from celery_recovery import RecoverableTask
-from tests.apps.jobs import app, fault, ledger
+from tests.apps.jobs import app, fault, ledger, pause
 
 __all__ = ("app",)
 
@@ -39,10 +39,10 @@ class Told(RecoverableTask):
 
 
 @app.task(base=Told)
-def working(token: str, seconds: float) -> str:
-    """Says when it begins and when it is done."""
-    ledger().note(token, "begins")
-    time.sleep(seconds)
+def working(token: str, seconds: float, first: float = 0.0) -> str:
+    """Says when it begins and when it is done; its first run may be longer."""
+    begun = ledger().note(token, "begins")
+    pause(token, first if begun == 1 and first else seconds)
     ledger().note(token, "done")
     return token
 

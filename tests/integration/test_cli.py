@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pty
@@ -166,8 +167,13 @@ def test_status_counts_runs_by_task_and_error_type(cli: Cli) -> None:
         cli.jobs.send(name, name)
     assert worker.wait_log("dead_letter")
     assert worker.wait_log("flaky.* succeeded")
-    eventually(lambda: len(Recovery.of(cli.jobs.app).stats.rates(time.time() - 60)) == 4, what="counts of four tasks")
-    time.sleep(2 * cli.jobs.app.conf.get("recovery_stats_interval", 0.5))  # the last of them, in the other child
+
+    def counted() -> bool:
+        """Each child writes its own from time to time: an attempt in one, the recovery in the other."""
+        found = Recovery.of(cli.jobs.app).stats.rates(time.time() - 60)
+        return sum(one.first_try + one.recovered + one.dead_lettered + one.watched for one in found) == 4
+
+    eventually(counted, what="the ends of four tasks to be counted")
     rates = {(rate["task"], rate["error_type"]): rate for rate in cli.json("status")["rates"]}
     assert rates[f"{MODULE}.fine", ""]["first_try"] == 1
     assert rates[f"{MODULE}.flaky", "network"]["recovered"] == 1
@@ -562,9 +568,12 @@ def test_terminals_get_colours_unless_told_otherwise(cli: Cli) -> None:
         process = cli.start("dlq", "list", "--limit", "1", before=before, stdout=theirs, stderr=theirs)
         process.wait(timeout=60)
         os.close(theirs)
-        text = os.read(ours, 65536).decode()
+        text = b""
+        with contextlib.suppress(OSError):  # the end, when nobody has the other side any more
+            while some := os.read(ours, 65536):
+                text += some
         os.close(ours)
-        return text
+        return text.decode()
 
     assert "\x1b[1m" in shown()
     assert "More:" in shown()
@@ -658,7 +667,7 @@ def test_a_killed_replay_run_again_runs_each_letter_once(cli: Cli) -> None:
     tokens = [f"k{n}" for n in range(3000)]
     store_letters(cli.jobs, *map(runnable, tokens))
     for published in (400, 900):
-        process = replay_until(cli, published)
+        process = replay_until(cli, published, "--rate", "1000")
         process.kill()
         process.communicate()
     worker = cli.jobs.worker(pool="threads", concurrency=4)

@@ -140,9 +140,10 @@ def test_broker_away_while_a_retry_is_published(
     """The retry waits for the broker, keeps its exception, and is not lost."""
     jobs = _away_jobs(worker, own_broker, redis_url, recovery_publish_timeout=30)
     running = jobs.worker()
-    jobs.send("flaky_slowly", "t", 1.5)
+    jobs.send("flaky_slowly", "t", 60)
     eventually(lambda: jobs.ledger.lines("t"))
     own_broker.kill()
+    jobs.ledger.fix("t")
     time.sleep(4)  # the task fails meanwhile, into the gap
     assert "attempt 1" not in running.log, "the test must have caught the moment"
     own_broker.start()
@@ -155,9 +156,10 @@ def test_broker_away_for_too_long(worker: Callable[..., Worker], own_broker: Ser
     """Acknowledged early, it becomes a letter in the store, past the broker; the caller sees the original exception."""
     jobs = _away_jobs(worker, own_broker, redis_url, recovery_publish_timeout=2, recovery_acks_late=False)
     running = jobs.worker()
-    sent = jobs.send("flaky_slowly", "t", 1)
+    sent = jobs.send("flaky_slowly", "t", 60)
     eventually(lambda: jobs.ledger.lines("t"))
     own_broker.kill()
+    jobs.ledger.fix("t")
     assert running.wait_log("was not published", 30)
     letter = eventually(lambda: jobs.dead_letters.store.get(sent.id), 30)
     assert letter.error.exception == "builtins.ConnectionResetError"
@@ -175,9 +177,10 @@ def test_broker_away_for_too_long_and_the_message_still_ours(
     """Acknowledged late, the message goes back to the broker, which delivers it again: no letter, no crash counted."""
     jobs = _away_jobs(worker, own_broker, redis_url, recovery_publish_timeout=2)
     running = jobs.worker()
-    sent = jobs.send("flaky_slowly", "t", 1)
+    sent = jobs.send("flaky_slowly", "t", 60)
     eventually(lambda: jobs.ledger.lines("t"))
     own_broker.kill()
+    jobs.ledger.fix("t")
     assert running.wait_log("was not published", 30)
     time.sleep(1)
     own_broker.start()
@@ -193,9 +196,10 @@ def test_broker_away_with_arguments_that_json_cannot_write(
     """The way past the broker knows every serialiser that the app accepts, as the way through it does."""
     jobs = Jobs(worker, own_redis.url(), redis_url, conf={"recovery_publish_timeout": 1, "recovery_acks_late": False})
     jobs.worker()
-    sent = jobs.sig("flaky_slowly", "t", Seconds(1)).apply_async(serializer="pickle")
+    sent = jobs.sig("flaky_slowly", "t", Seconds(60)).apply_async(serializer="pickle")
     eventually(lambda: jobs.ledger.lines("t"))
     own_redis.kill()
+    jobs.ledger.fix("t")
     letter = eventually(lambda: jobs.dead_letters.store.get(sent.id), 30)
     assert "pickle" in letter.content_type or "python-serialize" in letter.content_type
 
@@ -223,9 +227,10 @@ def test_broker_away_when_a_chain_goes_on(
     """The task has succeeded; the next of its chain waits for the broker, or becomes a letter, and is not lost."""
     jobs = _away_jobs(worker, own_broker, redis_url, recovery_publish_timeout=20 if away else 2)
     running = jobs.worker()
-    sent = (jobs.sig("slow", "a", 1.5) | jobs.sig("slow", "b", 0).set(immutable=True)).apply_async()
+    sent = (jobs.sig("slow", "a", 60) | jobs.sig("slow", "b", 0).set(immutable=True)).apply_async()
     eventually(lambda: jobs.ledger.lines("a"))
     own_broker.kill()
+    jobs.ledger.fix("a")
     if away:
         time.sleep(away)
         own_broker.start()

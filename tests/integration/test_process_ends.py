@@ -175,13 +175,14 @@ def test_connection_lost_while_it_runs(worker: Callable[..., Worker], own_rabbit
     """RabbitMQ delivers it again while the first run goes on: that run counts, the second is put off and dropped."""
     jobs = Jobs(worker, own_rabbit.url(), redis_url)
     running = start(jobs, concurrency=2)
-    sent = jobs.send(f"{ENDS}.working", "t", 25)
+    sent = jobs.send(f"{ENDS}.working", "t", 90)
     eventually(lambda: jobs.ledger.lines("t"))
     own_rabbit.kill()
     own_rabbit.start()
     second = start(jobs, concurrency=2)
-    assert sent.get(timeout=60) == "t"
-    eventually(lambda: "put off" in running.log + second.log)
+    eventually(lambda: "put off" in running.log + second.log, 60)
+    jobs.ledger.fix("t")
+    assert sent.get(timeout=30) == "t"
     jobs.send(f"{ENDS}.working", "after", 0).get(timeout=30)
     assert jobs.ledger.lines("t") == ["begins", "done"]
 
@@ -198,9 +199,10 @@ def test_channel_closed_by_the_consumer_timeout(
     own_rabbit.start()
     jobs = Jobs(worker, own_rabbit.url(), redis_url)
     running = start(jobs, concurrency=2)
-    sent = jobs.send(f"{ENDS}.working", "t", 20)
-    assert sent.get(timeout=60) == "t"
+    sent = jobs.send(f"{ENDS}.working", "t", 90)
+    eventually(lambda: "put off" in running.log, 60)
+    jobs.ledger.fix("t")
+    assert sent.get(timeout=30) == "t"
     assert running.running
-    eventually(lambda: "put off" in running.log)
     jobs.send(f"{ENDS}.working", "after", 0).get(timeout=30)
     assert jobs.ledger.lines("t") == ["begins", "done"]

@@ -151,7 +151,7 @@ class TestReplay:
         """What was not replayed is counted by reason."""
         held_by_another = letter("leased")
         queue.store.add_many([held_by_another, letter("gone"), letter("odd", unserialisable=True), letter("fine")])
-        queue.store.claim(["leased"], "other", lease=0.2)
+        queue.store.claim(["leased"], "other", lease=2)
         queue.discard(["gone"])
         seen: list[Progress] = []
 
@@ -171,11 +171,11 @@ class TestReplay:
     def test_waits_for_a_lease(self, app, queue):
         """Letters that a killed replay holds are taken over as soon as its lease ends, and the wait is told."""
         ids = fill(queue, 3)
-        queue.store.claim(ids[:2], "killed", lease=0.3)
+        queue.store.claim(ids[:2], "killed", lease=1.5)
         told: list[float] = []
         result = queue.replay(Filter(), progress=lambda p: p.waiting is not None and told.append(p.waiting))
         assert result.published == 3
-        assert 0 < told[0] <= 0.3
+        assert 0 < told[0] <= 1.5
 
     def test_too_often(self, queue):
         """A letter that always comes back is left alone after so many replays, unless it is forced."""

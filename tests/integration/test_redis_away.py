@@ -159,7 +159,7 @@ def test_the_store_forgets(scene: Scene, how: str) -> None:
     """
     jobs, files = scene.jobs, scene.server.directory / "appendonlydir"
     known = scene.letter("known")
-    kept = scene.parked("kept", 6)
+    kept = scene.parked("kept", 12)
     before = shutil.copytree(files, scene.server.directory / "before")
     running = jobs.send("flaky_slowly", "running", 1.5)
     late = scene.letter("late")

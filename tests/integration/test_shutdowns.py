@@ -61,7 +61,7 @@ class Scene:
         self.pool, self.concurrency = pool, concurrency
         self.results: dict[str, Any] = {}
         self.first = jobs.worker(module=MODULE, pool=pool, concurrency=concurrency)
-        self.running = [self._send(f"running-{n}", 2.5) for n in range(concurrency)]
+        self.running = [self._send(f"running-{n}", 0.1, 60) for n in range(concurrency)]
         eventually(lambda: all(map(self.lines, self.running)), what="the first tasks to run")
         others = [self._send(f"prefetched-{n}", 0.1) for n in range(3)]
         waiting = [self._send(f"waiting-{n}", 0.1, countdown=4) for n in range(2)]
@@ -70,12 +70,19 @@ class Scene:
             assert self.first.wait_log(r"Task .* received", count=received), self.first.log
 
     def end(self, way: Way) -> None:
-        """Do that to the first worker, and wait until it has ended."""
+        """Do that to the first worker, and wait until it has ended.
+
+        What runs is finished after the first signal, where it may finish, and otherwise not at all: no signal meets a
+        task in the moment between its last line and its result. Only a pool of processes can cut off a task.
+        """
         for number, one in enumerate(way.signals):
             if number:
                 time.sleep(0.5)
             if self.first.running:
                 os.kill(self.first.pid, one)
+            if way.gentle or self.pool != "prefork":
+                for token in self.running:
+                    self.jobs.ledger.fix(token)
         eventually(lambda: not self.first.running, 30, "the end of the worker")
         self.ended_at = time.time()
 
@@ -106,8 +113,8 @@ class Scene:
     def lines(self, token: str) -> list[str]:
         return self.jobs.ledger.lines(token)
 
-    def _send(self, token: str, seconds: float, **options: Any) -> str:
-        self.results[token] = self.jobs.send(f"{MODULE}.working", token, seconds, **options)
+    def _send(self, token: str, *seconds: float, **options: Any) -> str:
+        self.results[token] = self.jobs.send(f"{MODULE}.working", token, *seconds, **options)
         return token
 
 

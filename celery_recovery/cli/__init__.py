@@ -25,7 +25,7 @@ Exit codes, of every command:
   1    the filter matched nothing, or the letters named are past this
   2    command line or configuration make no sense, or there is nobody to ask
   3    Redis or the broker is away
-  4    an id is not known
+  4    an id, or a circuit's name, is not known
   5    done in part: some letters were skipped or failed
   6    the question was answered with no; nothing was done
   7    doctor: something was found that can lose or duplicate a task
@@ -40,6 +40,7 @@ Exit codes, of every command:
         "status": "celery_recovery.cli.status:status",
         "dlq": "celery_recovery.cli.dlq:dlq",
         "parked": "celery_recovery.cli.parked:parked",
+        "circuits": "celery_recovery.cli.circuits:circuits",
         "doctor": "celery_recovery.cli.doctor:doctor",
     },
     epilog=EXIT_CODES,

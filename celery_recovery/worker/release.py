@@ -89,7 +89,8 @@ class Releaser:
             self._returning_until = now + INTERVAL
         if now >= self._returning_until:
             return 0.0 if paced.next_due == 0.0 else INTERVAL + self._random.uniform(0, SPREAD)
-        wait = INTERVAL if paced.next_due is None else min(max(paced.next_due, 0.0), INTERVAL)
+        # Whoever asks just now is through soon.
+        wait = INTERVAL if paced.next_due is None else min(max(paced.next_due, 0.0), SPREAD)
         return wait * self._random.uniform(1.0, 1.2)
 
     def _goes_on(self) -> bool:

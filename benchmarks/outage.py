@@ -2,10 +2,10 @@
 
     python benchmarks/outage.py [--rate 40] [--before 30] [--outage 60] [--after 90] [--picture outage.png]
 
-Each kind has its own two workers (prefork, 4 processes each), its own Redis and its own dependency, a process with a TCP
-server whose listening socket is closed for the outage. Both run at the same time, on the same machine. Plain Celery has
-`autoretry_for=(ConnectionError,), retry_backoff=True, max_retries=5` (`--max-retries`); ours `circuit="dependency"`
-and nothing else.
+Each kind has its own two workers (prefork, 4 processes each), its own Redis and its own dependency, a process with a
+TCP server whose listening socket is closed for the outage. Both run at the same time, on the same machine. Plain
+Celery has `autoretry_for=(ConnectionError,), retry_backoff=True, max_retries=5` (`--max-retries`); ours has
+`circuit="dependency"` and nothing else.
 
 How is counted: a call is one attempt of a task to reach the dependency, by the callers' own list; the dependency
 counts those that it answered, and both lists must agree. Attempts per task are calls over tasks; "beside the first
@@ -69,10 +69,8 @@ class Dependency:
         """Calls that it answered."""
         return int(self._ask("count"))
 
-    def __enter__(self) -> Dependency:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """End its process."""
         self._process.terminate()
         self._process.join()
 
@@ -169,7 +167,8 @@ def per_second(times: list[float]) -> Counter[int]:
 def play(kind: str, options: argparse.Namespace, start: threading.Barrier, run: Run) -> None:
     """Run the workers of one kind through the outage; what happened goes into `run`."""
     with ExitStack() as stack:
-        server, dependency = stack.enter_context(RedisServer()), stack.enter_context(Dependency())
+        server, dependency = stack.enter_context(RedisServer()), Dependency()
+        stack.callback(dependency.close)
         directory = stack.enter_context(tempfile.TemporaryDirectory())
         calls = Path(directory, "calls")
         calls.touch()
@@ -287,8 +286,8 @@ def _panel(run: Run, panel: Any, last: int) -> None:
     panel.bar(seconds, [refused[second] for second in seconds], width=1.0, align="edge", bottom=heights,
               color="#d1495b", label="refused")  # fmt: skip
     panel.axhline(figures["steady"], color="#555555", linewidth=0.9, linestyle="--", label="steady rate")
-    panel.text(sum(run.away) / 2, panel.get_ylim()[1] * 0.93, "dependency away", ha="center", va="top",
-               color="#666666", fontsize=9)  # fmt: skip
+    panel.text(sum(run.away) / 2, 0.93, "dependency away", ha="center", va="top", color="#666666", fontsize=9,
+               transform=panel.get_xaxis_transform())  # fmt: skip
     lost = "failed" if run.kind == "plain" else "dead letters"
     panel.set_title(
         f"{TITLES[run.kind]}:  {figures['refused']:,} calls refused, "

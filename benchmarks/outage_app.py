@@ -1,7 +1,7 @@
 """The app of `outage.py`: one task that calls the dependency, as plain Celery retries it and with a circuit.
 
-What each call met is a line in a file that all processes append to: `time task outcome`, where the outcome is `answered`,
-`refused` or, for a task that Celery gave up, `failed`.
+What each call met is a line in a file that all processes append to: `time task outcome`, where the outcome is
+`answered`, `refused` or, for a task that was given up, `failed`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def order(number: int) -> None:
         with socket.create_connection(("127.0.0.1", int(os.environ["OUTAGE_PORT"])), timeout=5) as link:
             link.sendall(b"%d\n" % number)
             if link.recv(16) != b"done\n":
-                raise ConnectionResetError("the dependency hung up")  # noqa: TRY301
+                raise ConnectionResetError("the dependency hung up")
     except OSError:
         note(number, "refused")
         raise
@@ -48,7 +48,7 @@ def order(number: int) -> None:
 
 @task_failure.connect
 def gave_up(args: tuple[Any, ...] = (), **_: Any) -> None:
-    """Celery, or the dead-letter queue, has it now."""
+    """No attempt is left to the task."""
     note(args[0], "failed")
 
 

@@ -194,6 +194,16 @@ def test_a_claim_that_is_lost_is_in_the_line_again(lot: Callable[..., Parking]) 
     assert store.remove("second", (one.key,)) == 1
 
 
+def test_what_is_claimed_blocks_no_line(lot: Callable[..., Parking]) -> None:
+    """The next claim gets the next in line, and nobody asks for what is claimed already."""
+    parking = lot()
+    for n in range(3):
+        parking.park(waiting(n))
+    store = parking.store
+    assert [store.claim(token, circuit="pay", limit=1).tasks[0].id for token in "abc"] == ["id-0", "id-1", "id-2"]
+    assert store.look().circuit == ""
+
+
 def test_nothing_is_left_behind(lot: Callable[..., Parking], client: redis.Redis) -> None:
     """Released by the circuit, by hand, discarded: Redis holds not one key of them."""
     parking = lot()

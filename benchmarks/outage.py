@@ -125,6 +125,7 @@ class Run:
     sent_until: float = 0.0
     opened: float | None = None
     answered_there: int = 0
+    letters: int = 0
     calls: list[tuple[float, int, str]] = field(default_factory=list)
 
     def figures(self) -> dict[str, Any]:
@@ -140,6 +141,7 @@ class Run:
         return {
             "tasks": self.tasks,
             "failed": len(failed),
+            "dead_letters": self.letters,
             "missing": self.tasks - len(done) - len(failed),
             "done_twice": sum(count > 1 for count in Counter(n for _, n, o in made if o == "answered").values()),
             "answered_there": self.answered_there,
@@ -193,7 +195,10 @@ def play(kind: str, options: argparse.Namespace, start: threading.Barrier, run: 
         run.answered_there = dependency.answered()
         run.calls = [(at - begun, number, outcome) for at, number, outcome in _read(calls)]
         if kind == "ours":
-            history = Recovery.of(app).circuits.view("dependency").history
+            recovery = Recovery.of(app)
+            recovery.dead_letters.drain()
+            run.letters = len(list(recovery.dead_letters.iterate()))
+            history = recovery.circuits.view("dependency").history
             opened = [change.at - begun for change in history if change.after is CircuitState.OPEN]
             run.opened = min(opened, default=None)
             print("circuit:", "; ".join(f"{change.after} at {change.at - begun:.1f} s" for change in reversed(history)))
@@ -288,7 +293,7 @@ def _panel(run: Run, panel: Any, last: int) -> None:
     panel.axhline(figures["steady"], color="#555555", linewidth=0.9, linestyle="--", label="steady rate")
     panel.text(sum(run.away) / 2, 0.93, "dependency away", ha="center", va="top", color="#666666", fontsize=9,
                transform=panel.get_xaxis_transform())  # fmt: skip
-    lost = "failed" if run.kind == "plain" else "dead letters"
+    lost = "failed" if run.kind == "plain" else "became dead letters"
     panel.set_title(
         f"{TITLES[run.kind]}:  {figures['refused']:,} calls refused, "
         f"{figures['failed']:,} of {figures['tasks']:,} tasks {lost}, {figures['attempts']:.2f} attempts a task",
@@ -305,6 +310,7 @@ def faults(ours: dict[str, Any]) -> list[str]:
     most = TASK_DEFAULTS.return_peak * GRAIN
     found = [
         (ours["failed"], f"{ours['failed']} tasks failed"),
+        (ours["dead_letters"], f"{ours['dead_letters']} dead letters"),
         (ours["missing"], f"{ours['missing']} tasks are missing"),
         (ours["done_twice"], f"{ours['done_twice']} tasks were done twice"),
         (ours["opened_after"] is None, "the circuit never opened"),

@@ -133,6 +133,7 @@ def balanced(bank: Bank, count: int) -> bool:
     times = Counter(number for _, number in bank.payments)
     refused = int(counters.get("example:refused") or 0)
     waiting = parked.count() if parked is not None else 0
+    recovery.dead_letters.drain()
     letters = len(list(recovery.dead_letters.iterate()))
     attempts = (len(bank.payments) + refused) / count
     print(f"\n{count} payments sent, {len(times)} made, {sum(n > 1 for n in times.values())} made twice, "

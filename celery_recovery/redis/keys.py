@@ -39,6 +39,17 @@
     <root>owed:<id>            hash  that result, and what storing it needs (`results/owed.py`). Goes when it is
                                      settled, or expires with `result_expires`
     <prefix>:{rates}:<bucket>  hash  counts of one minute (`monitoring/stats.py`). Expires after the retention
+    <prefix>:{circuits}        zset  name of a circuit, scored by when it was last used (unix s). At most 10,000, each for
+                                     a week
+    <circuit>state             hash  one circuit (`circuit/machine.py`); `<circuit>` is `<prefix>:{circuit:<name>}:`.
+                                     Expires a day after its last use; what a person has forced or disabled does not
+    <circuit>state@<host>      hash  that of one host, with `host_quorum`. Expires likewise; goes when that of all closes
+    <circuit>places            zset  token of a probe, scored by the end of its lease (unix s). Goes with the next state
+    <circuit>places@<host>     zset  likewise
+    <circuit>history           list  transitions as JSON, the latest first; at most 50. Expires a week after the last
+    <circuit>hosts             zset  host with a state of its own, scored by when it was heard of. At most 1,000
+    <circuit>witnesses         zset  host whose own circuit is open, scored by when that ends (unix s)
+    <circuit>told:<call>       str   transitions that this very call brought about, as JSON. Expires after 10 s
     <prefix>:{circuit:<name>}:budget  hash  `calls:<at>` and `retries:<at>` of the part of a window that begins at <at>
                                      (microseconds); totals granted, refused (`circuit/budget.py`). At most 44 fields
                                      of one width; expires a day after its last use
@@ -50,7 +61,7 @@ The scripts get `<root>:` as their only key and the rest of the spelling from `K
 
 from __future__ import annotations
 
-__all__ = ("COUNTED", "INDEXED", "PARKED_COUNTED", "BudgetKeys", "Keys")
+__all__ = ("COUNTED", "INDEXED", "PARKED_COUNTED", "BudgetKeys", "CircuitKeys", "Keys")
 
 #: What a letter is indexed by, beside its state.
 INDEXED = ("task", "error_type", "fingerprint", "queue")
@@ -185,3 +196,45 @@ class BudgetKeys:
     def lua() -> str:
         """The same spelling for the scripts, put in front of each."""
         return _BUDGET_LUA
+
+
+_CIRCUIT_LUA = """\
+local CIRCUIT = KEYS[1]
+local HISTORY, HOSTS, WITNESSES = CIRCUIT .. 'history', CIRCUIT .. 'hosts', CIRCUIT .. 'witnesses'
+local function record_key(scope) return CIRCUIT .. 'state' .. (scope == '' and '' or '@' .. scope) end
+local function places_key(scope) return CIRCUIT .. 'places' .. (scope == '' and '' or '@' .. scope) end
+local function told_key(call) return CIRCUIT .. 'told:' .. call end
+"""
+
+
+class CircuitKeys:
+    """Spells the keys of one circuit."""
+
+    def __init__(self, prefix: str, name: str) -> None:
+        #: Begins every key of the circuit; what the scripts get as `KEYS[1]`.
+        self.root = f"{prefix}:{{circuit:{name}}}:"
+        self.history = f"{self.root}history"
+        self.hosts = f"{self.root}hosts"
+        self.witnesses = f"{self.root}witnesses"
+
+    def record(self, scope: str = "") -> str:
+        """The circuit itself, or that of one host."""
+        return f"{self.root}state@{scope}" if scope else f"{self.root}state"
+
+    def places(self, scope: str = "") -> str:
+        """Places for probes that are held."""
+        return f"{self.root}places@{scope}" if scope else f"{self.root}places"
+
+    def told(self, call: str) -> str:
+        """What one call brought about."""
+        return f"{self.root}told:{call}"
+
+    @staticmethod
+    def index(prefix: str) -> str:
+        """Names of all circuits; in a slot of its own."""
+        return f"{prefix}:{{circuits}}"
+
+    @staticmethod
+    def lua() -> str:
+        """The same spelling for the scripts, put in front of each."""
+        return _CIRCUIT_LUA

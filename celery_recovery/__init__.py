@@ -16,12 +16,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from celery_recovery.backoff import BackoffStrategy, Jitter
+    from celery_recovery.circuit.breaker import CircuitBreaker
+    from celery_recovery.circuit.budget import RetryBudget
+    from celery_recovery.circuit.policy import CircuitPolicy
+    from celery_recovery.circuit.state import CircuitState
     from celery_recovery.dead_letters.filter import Filter
     from celery_recovery.dead_letters.letter import Letter
     from celery_recovery.dead_letters.queue import DeadLetterQueue
     from celery_recovery.dead_letters.state import LetterState
     from celery_recovery.errors import ErrorClassifier, ErrorInfo, ErrorSeverity, ErrorType, classify
     from celery_recovery.exceptions import (
+        CircuitOpen,
         ConfigurationError,
         Discard,
         DiscardedLetter,
@@ -43,6 +48,10 @@ __version__ = "0.1.0"
 
 _HOME = {
     "BackoffStrategy": "backoff",
+    "CircuitBreaker": "circuit.breaker",
+    "CircuitOpen": "exceptions",
+    "CircuitPolicy": "circuit.policy",
+    "CircuitState": "circuit.state",
     "ConfigurationError": "exceptions",
     "DeadLetterQueue": "dead_letters.queue",
     "Discard": "exceptions",
@@ -64,6 +73,7 @@ _HOME = {
     "RecoveryError": "exceptions",
     "RecoveryPolicy": "policy",
     "RecoveryStrategy": "policy",
+    "RetryBudget": "circuit.budget",
     "RetryIn": "exceptions",
     "RetryPolicy": "policy",
     "Snooze": "exceptions",
@@ -74,6 +84,10 @@ _HOME = {
 
 __all__ = (
     "BackoffStrategy",
+    "CircuitBreaker",
+    "CircuitOpen",
+    "CircuitPolicy",
+    "CircuitState",
     "ConfigurationError",
     "DeadLetterQueue",
     "Discard",
@@ -95,6 +109,7 @@ __all__ = (
     "RecoveryError",
     "RecoveryPolicy",
     "RecoveryStrategy",
+    "RetryBudget",
     "RetryIn",
     "RetryPolicy",
     "Snooze",

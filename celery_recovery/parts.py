@@ -104,7 +104,10 @@ class Parts:
         if self.redis is None:
             return None
         patient = min(self.settings.publish_timeout, PATIENCE)
-        return Parking(self.redis, self.keys, Publisher(self.app, patient), self.store)
+        return Parking(
+            self.redis, self.keys, Publisher(self.app, patient), self.store,
+            pace=lambda name, most: self.circuits.pace(name, most),  # noqa: PLW0108  # made when first used
+        )  # fmt: skip
 
     @cached_property
     def circuits(self) -> Circuits:

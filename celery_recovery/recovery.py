@@ -74,7 +74,7 @@ _STEPS = {
     "worker": (
         "bootsteps:IntakeStep", "presence:PresenceStep", "release:ReleaseStep", "settling:SettlingStep",
     ),
-    "consumer": ("lease:LeaseStep", "door:DoorStep", "presence:HoldStep"),
+    "consumer": ("lease:LeaseStep", "door:DoorStep", "presence:HoldStep", "pausing:PausingStep"),
 }  # fmt: skip
 _LEVELS = {
     Action.RETRY: logging.WARNING,

@@ -140,6 +140,8 @@ class Machine:
             return self._answer(now, False, changes)
         held = self.leases.get(token, -math.inf) > now
         if not held and self._free(now) > 0:
+            forgotten = now - self.policy.permit_lease  # until then a probe is still heard
+            self.leases = {one: end for one, end in self.leases.items() if end > forgotten}
             self.leases[token] = now + self.policy.permit_lease
             held = True
         return self._answer(now, held, changes)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from celery_recovery.cli.circuits_board import Board, is_quiet, show_open
 from celery_recovery.cli.command import RecoveryCommand, option
 from celery_recovery.cli.figures import group_documents, show_groups, show_states
 from celery_recovery.cli.parked_looking import show_parking
@@ -36,7 +37,7 @@ _COLUMNS = (
 @option("--json", "as_json", is_flag=True, group=_GROUP, help="One JSON document instead of tables.")
 @click.pass_context
 def status(ctx: click.Context, since: str, limit: int, as_json: bool) -> None:
-    """Show letters by queue, parked tasks, the rates of the last hour, and the largest error groups, on one screen."""
+    """Show letters by queue, open circuits, parked tasks, rates, and the largest error groups, on one screen."""
     begin = _begin(since)
     with session(ctx, as_json=as_json) as here:
         document = _gathered(here, begin, limit)
@@ -71,12 +72,21 @@ def _gathered(here: Session, begin: float, limit: int) -> dict[str, Any]:
         "rates": [rate.to_dict() for rate in rates],
         "groups": group_documents(here, here.letters.groups(limit)),
         "parked": here.recovery.parked.stats().to_dict() if here.recovery.parked else None,
+        "circuits": _not_closed(here),
     }
+
+
+def _not_closed(here: Session) -> list[dict[str, Any]]:
+    """Circuits that are not simply closed."""
+    seen = Board(here.recovery, here.recovery.circuits, here.output, here.redact)
+    waiting = seen.waiting()
+    return [one for one in seen.all(seen.names(waiting), waiting) if not is_quiet(one)]
 
 
 def _show(output: Output, document: dict[str, Any], limit: int) -> None:
     output.heading(f"Dead letters of {document['app'] or 'the app'}")
     show_states(output, document["by_state"], document["oldest"])
+    show_open(output, document["circuits"])
     if document["parked"] is not None:
         show_parking(output, document["parked"])
     output.title(f"Attempts of the last {age(document['since'])}")

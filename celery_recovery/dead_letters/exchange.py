@@ -214,7 +214,7 @@ class Publisher:
 
 
 def _transport_errors(app: Celery) -> tuple[type[Exception], ...]:
-    """What this broker's client raises when a connection or a channel is lost, or the broker will not have a message."""
+    """What this client raises when a connection or a channel is lost, or the broker will not have a message."""
     connection = app.connection_for_write()
     lost = (*connection.connection_errors, *connection.channel_errors)
     return (OperationalError, LimitExceeded, MessageNacked, *lost)

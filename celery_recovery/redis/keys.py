@@ -39,11 +39,12 @@
     <root>owed:<id>            hash  that result, and what storing it needs (`results/owed.py`). Goes when it is
                                      settled, or expires with `result_expires`
     <prefix>:{rates}:<bucket>  hash  counts of one minute (`monitoring/stats.py`). Expires after the retention
-    <prefix>:{circuits}        zset  name of a circuit, scored by when it was last used (unix s). At most 10,000, each for
-                                     a week
+    <prefix>:{circuits}        zset  name of a circuit, scored by when it was last used (unix s). At most 10,000, each
+                                     for a week
     <circuit>state             hash  one circuit (`circuit/machine.py`); `<circuit>` is `<prefix>:{circuit:<name>}:`.
                                      Expires a day after its last use; what a person has forced or disabled does not
-    <circuit>state@<host>      hash  that of one host, with `host_quorum`. Expires likewise; goes when that of all closes
+    <circuit>state@<host>      hash  that of one host, with `host_quorum`. Expires likewise; goes when that of all
+                                     closes
     <circuit>places            zset  token of a probe, scored by the end of its lease (unix s). Goes with the next state
     <circuit>places@<host>     zset  likewise
     <circuit>history           list  transitions as JSON, the latest first; at most 50. Expires a week after the last

@@ -10,6 +10,7 @@
     │   ├── UnserialisableLetter      a message cannot be written down, so it cannot be sent or kept
     │   ├── NotAnException            in the result of a task that raised, say, asyncio.CancelledError
     │   ├── CircuitOpen(circuit)      a call was refused: what it needs is down; says when it is worth asking again
+    │   ├── IllegalTransition         what a person asks of a circuit is not possible in its state (`circuit/state.py`)
     │   └── DiscardedLetter           in the result of a held task whose letter was discarded
     └── RecoveryControl               raised *by tasks*: an instruction, not a failure
         ├── RetryIn(seconds)          run again after this delay; uses an attempt
@@ -141,6 +142,8 @@ class CircuitOpen(RecoveryError):
         self.args = (circuit, retry_after, state)
 
     def __str__(self) -> str:
+        if not self.circuit:
+            return _documented(type(self))
         when = "" if self.retry_after is None else f", worth asking again in {self.retry_after:.3g} s"
         return f"the circuit {self.circuit!r} is {self.state}{when}"
 

@@ -9,6 +9,8 @@ The rules, in order; the first that applies decides:
     1  the task said so        Quarantine, Discard and Snooze are obeyed; `self.retry()` and RetryIn overrule rule 3
     2  expected                an exception in the task's `throws` is no failure: FAIL, as Celery would
     3  not retryable           the end, at once, unless the user's policy insists on retries (`Situation.explicit`)
+       a probe                 its circuit let it through to see whether the dependency is back, and it is not:
+                               SNOOZE, where a retry is due; it will be parked, and has used no attempt
     4  attempts used up        the end
     5  deadline, expires       a retry that would start too late is no retry: the end
     6  otherwise               RETRY after a delay
@@ -70,6 +72,7 @@ class Reason(str, enum.Enum):
     POLICY = "policy"  # retried, or not, because the policy says so, whatever the fault
     REQUESTED = "requested"  # retried: the task asked for it
     SNOOZED = "snoozed"  # later: the task asked for it
+    PROBE = "probe"  # later: it ran to see whether its circuit can close, and it cannot
     QUARANTINED = "quarantined"  # ended: the task asked for it
     DISCARDED = "discarded"  # dropped: the task asked for it
     EXPECTED = "expected"  # failed: the task lists it in `throws`
@@ -173,6 +176,8 @@ class Situation:
     poison: bool = False
     #: It was not let through: why (CIRCUIT, BUDGET), and how it is to end then (`"fail"`, `"dead_letter"`).
     refused: tuple[Reason, str] | None = None
+    #: The circuit of this name had let it through as a probe, and counts the failure.
+    probe: str = ""
 
     @property
     def max_attempts(self) -> int | None:
@@ -220,9 +225,9 @@ class Decision:
         return cls._about(situation, Action.RETRY, reason, detail, delay)
 
     @classmethod
-    def snooze(cls, situation: Situation, delay: float, detail: str = "") -> Decision:
+    def snooze(cls, situation: Situation, delay: float, detail: str = "", reason: Reason = Reason.SNOOZED) -> Decision:
         """Run the same attempt in `delay` seconds."""
-        return cls._about(situation, Action.SNOOZE, Reason.SNOOZED, detail, delay)
+        return cls._about(situation, Action.SNOOZE, reason, detail, delay)
 
     @classmethod
     def discard(cls, situation: Situation, detail: str = "") -> Decision:
@@ -275,7 +280,7 @@ def decide(situation: Situation, random: RandomSource) -> Decision:
     if asked.ask is Ask.QUARANTINE:
         return Decision.quarantine(situation, asked.review, asked.reason)
     if asked.ask is Ask.SNOOZE:
-        return _about_snooze(situation, asked)
+        return _later(situation, asked.delay(situation.now) or 0.0, asked.reason)
     return _retry(situation, Reason.REQUESTED, random)
 
 
@@ -290,16 +295,18 @@ def _about_failure(situation: Situation, random: RandomSource) -> Decision:
     return _retry(situation, Reason.TRANSIENT if info.is_retryable else Reason.POLICY, random)
 
 
-def _about_snooze(situation: Situation, asked: Asked) -> Decision:
-    delay = asked.delay(situation.now) or 0.0
+def _later(situation: Situation, delay: float, why: str, reason: Reason = Reason.SNOOZED) -> Decision:
+    """The same attempt again, unless the message expires before."""
     if _expired(situation, delay):
-        return Decision.ending(situation, Reason.EXPIRES, f"in {delay:g} s the message will have expired")
-    return Decision.snooze(situation, delay, asked.reason)
+        return Decision.ending(situation, Reason.EXPIRES, f"in {delay:.3g} s the message will have expired")
+    return Decision.snooze(situation, delay, why, reason)
 
 
 def _retry(situation: Situation, reason: Reason, random: RandomSource) -> Decision:
     """Retry, if the limits allow."""
     attempt, limit = situation.history.attempt, situation.max_attempts
+    if situation.probe and limit != 1:
+        return _later(situation, _delay(situation, random), f"the circuit {situation.probe!r} stays open", Reason.PROBE)
     if limit is not None and attempt >= limit:
         return Decision.ending(situation, Reason.EXHAUSTED, f"attempt {attempt} of {limit} failed")
     delay = _delay(situation, random)

@@ -88,7 +88,7 @@ class Recovery(HandingOver):
 
     def __init__(self, app: Celery) -> None:
         super().__init__(app)
-        self.random = random.Random()  # noqa: S311  # it spreads retries, it guards nothing
+        self.random = random.SystemRandom()  # all children of one fork would throw the same dice
         self._policies: dict[str, RecoveryPolicy] = {}
         self._wired = False
 
@@ -157,7 +157,7 @@ class Recovery(HandingOver):
         failure = self.understand(task, request, cause, call, options)
         counted(self, task, request, cause, failure.info)
         decision = self.decide(failure, asked)
-        if decision.action is Action.RETRY:
+        if decision.action in (Action.RETRY, Action.SNOOZE):
             with undisturbed():
                 request.recovery_outcome = outcome = self.act(failure, decision)
                 self.record(failure, decision, outcome)
@@ -226,6 +226,7 @@ class Recovery(HandingOver):
             expected=isinstance(failure.exc, tuple(failure.task.throws or ())),
             poison="recovery_poison" in failure.request.__dict__,
             refused=failure.request.__dict__.get("recovery_refused"),
+            probe=failure.request.__dict__.get("recovery_probe", ""),
         )
         return decide(situation, self.random)
 

@@ -8,6 +8,7 @@ A call that is let through has a permit of each circuit; whatever becomes of it,
 
     success                     counts as one
     a failure that counts       `counts` of the policy has its error type, and it is worth a retry
+                                of a probe it uses no attempt: waiting for a circuit is no fault of the task
     any other end               the permit is given back: bad data says nothing about the dependency
     its process is killed       the permit ends by itself, with its lease; a hard time limit counts as a failure
 
@@ -46,7 +47,7 @@ logger = logging.getLogger("celery_recovery")
 SOME_TIME = 60.0
 #: Longest wait for an empty budget, in seconds.
 LONGEST_WAIT = 300.0
-_random = random.Random()  # noqa: S311  # it spreads tasks, it guards nothing
+_random = random.SystemRandom()  # children of one fork differ
 
 
 def circuits_of(task: Task, args: Iterable[Any], kwargs: Mapping[str, Any]) -> list[str]:
@@ -97,6 +98,8 @@ def counted(parts: Parts, task: Task, request: Context, exc: BaseException, info
         policy = parts.circuits.policy(permit.circuit)
         if info.error_type in policy.counts and info.is_retryable:
             permit.failure(exc)
+            if permit.token:
+                request.recovery_probe = permit.circuit
         else:
             permit.release()
 
@@ -155,12 +158,14 @@ def _withdraw(parts: Parts, task: Task, request: Context, permits: list[Permit])
 
 
 def _empty(parts: Parts, task: Task, request: Context, name: str) -> None:
+    """Out of retries: it waits, each time twice as long, for others wait too."""
     on_empty = parts.circuits.policy(name).on_empty
     if on_empty != "park" or request.is_eager:
         request.recovery_refused = (Reason.BUDGET, on_empty)
         raise CircuitOpen(name, None, "out of retries")
-    last = History.from_header(request.__dict__.get("recovery")).last_delay or 0.0
-    wait = min(max(2 * last, parts.circuits.policy(name).window), LONGEST_WAIT)
+    history = History.from_header(request.__dict__.get("recovery"))
+    first = max(history.last_delay or 0.0, parts.circuits.policy(name).window)
+    wait = min(first * 2.0 ** min(history.deferrals, 20), LONGEST_WAIT)
     _park(parts, task, request, wait * _random.uniform(0.5, 1.5), "budget", "")
 
 

@@ -48,6 +48,8 @@ __all__ = ("CircuitBreaker",)
 
 logger = logging.getLogger("celery_recovery")
 
+_LOUD = (CircuitState.OPEN, CircuitState.FORCED_OPEN)
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -188,11 +190,15 @@ class CircuitBreaker:
     def _transitions(self, changes: tuple[Change, ...]) -> None:
         """Log each, and tell who wants to know; whoever raises there disturbs no call."""
         for change in changes:
-            level = logging.WARNING if change.after is CircuitState.OPEN else logging.INFO
+            where = f"{self.name} on {change.scope}" if change.scope else self.name
+            figures = ", ".join(f"{what} {value}" for what, value in change.detail.items() if value not in ("", None))
             logger.log(
-                level, "circuit %s%s: %s, was %s (%s)",
-                self.name, change.scope and f" on {change.scope}", change.after, change.before, change.cause,
-                extra={"action": "circuit_transition", "circuit": self.name, "state": change.after.value},
+                logging.WARNING if change.after in _LOUD else logging.INFO,
+                "circuit %s: %s -> %s, %s%s", where, change.before, change.after, change.cause,
+                f" ({figures})" if figures else "",
+                extra={"action": "circuit_changed", "circuit": self.name, "before": change.before.value,
+                       "after": change.after.value, "cause": change.cause.value, "scope": change.scope,
+                       "generation": change.generation},
             )  # fmt: skip
             if self.on_transition is None:
                 continue

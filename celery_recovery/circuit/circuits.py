@@ -44,6 +44,7 @@ class Circuits:
         self._policies = policies
         self._listener = listener
         self._declared: dict[str, tuple[CircuitPolicy, str]] = {}
+        self._warned: set[tuple[str, str]] = set()
         self._made: OrderedDict[str, tuple[CircuitBreaker, RetryBudget | None]] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -52,13 +53,13 @@ class Circuits:
     def declare(self, name: str, policy: CircuitPolicy, who: str) -> None:
         """A task (`who`) wants this circuit to be so. The first wins; one that wants it otherwise is warned of."""
         known, first = self._declared.setdefault(name, (policy, who))
-        if known != policy and first != who:
+        if known != policy and (name, who) not in self._warned and len(self._warned) < MOST:
+            self._warned.add((name, who))
             logger.warning(
                 "the circuit %r of the task %s has other settings there than in %s; those of %s count."
                 " recovery_circuits is the place for settings that tasks share",
                 name, who, first, first, extra={"action": "circuit_differs", "circuit": name},
             )  # fmt: skip
-            self._declared[name] = (known, first)
 
     def get(self, name: str) -> CircuitBreaker:
         """The circuit of this name. Raises `ConfigurationError` for a name that is none."""
@@ -83,8 +84,8 @@ class Circuits:
 
     def flush(self) -> None:
         """Report what is counted and not yet reported: a process ends."""
-        for breaker, _ in list(self._made.values()):
-            breaker.flush()
+        for made in list(self._made.values()):
+            _flush(*made)
 
     # -- what operators use; raises `StoreUnavailable`
 
@@ -120,9 +121,10 @@ class Circuits:
         made = self._make(name)
         with self._lock:
             found = self._made.setdefault(name, made)
-            let_go = self._made.popitem(last=False)[1] if len(self._made) > MOST else None
+            let_go = self._made.popitem(last=False) if len(self._made) > MOST else None
         if let_go is not None:
-            let_go[0].flush()
+            self._declared.pop(let_go[0], None)  # who names it again declares it again
+            _flush(*let_go[1])
         return found
 
     def _make(self, name: str) -> tuple[CircuitBreaker, RetryBudget | None]:
@@ -131,7 +133,10 @@ class Circuits:
         breaker = CircuitBreaker(name, policy, **shared, on_transition=self._listener)
         if policy.retry_ratio is None:
             return breaker, None
-        return breaker, RetryBudget(name, ratio=policy.retry_ratio, floor=policy.retry_floor, **shared)
+        return breaker, RetryBudget(
+            name, ratio=policy.retry_ratio, floor=policy.retry_floor, window=policy.window, freshness=policy.freshness,
+            **shared,
+        )  # fmt: skip
 
     def _store(self, name: str) -> CircuitStore:
         return CircuitStore(self._redis(), self._prefix, name, self.policy(name))
@@ -140,3 +145,9 @@ class Circuits:
         if self.client is None:
             raise StoreUnavailable("circuits are shared, and seen, by way of a Redis; none is configured")
         return self.client
+
+
+def _flush(breaker: CircuitBreaker, budget: RetryBudget | None) -> None:
+    breaker.flush()
+    if budget is not None:
+        budget.flush()

@@ -32,7 +32,7 @@ from celery_recovery.exceptions import ConfigurationError, LetterNotFound
 
 __all__ = ("ActionResult", "DeadLetterQueue", "DeadLetterView", "Selection")
 
-#: Which letters an action is for: those a filter finds, or these ids.
+#: Which letters an action is for: those a filter finds, or these ids, or this one.
 Selection: TypeAlias = Filter | Iterable[str]
 
 
@@ -234,6 +234,8 @@ class DeadLetterQueue:
         self, selection: Selection, scope: Scope, *, limit: int | None = None, oldest_first: bool = False
     ) -> tuple[tuple[LetterState, ...], Sequence[str]]:
         """The states to act on, and the ids, frozen now: what dies while an operation runs is not part of it."""
+        if isinstance(selection, str):
+            selection = (selection,)  # an id, not its letters
         if not isinstance(selection, Filter):
             return scope.by_id, tuple(dict.fromkeys(islice(selection, limit)))
         where = scope.within(selection)

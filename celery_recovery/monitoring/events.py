@@ -29,20 +29,10 @@ circuit_changed = Signal(name="circuit_changed", providing_args={"circuit", "cha
 #: Type of the event. Its fields: circuit, before, after, cause, generation, scope, detail.
 EVENT = "recovery-circuit-changed"
 
-_LOUD = {"open": logging.WARNING, "forced_open": logging.WARNING}
-
 
 def announce(app: Celery, circuit: str, change: Change) -> None:
-    """Log it, send the signal and the event. Never raises: it *has* changed, and a task is waiting."""
+    """Send the signal and the event; the circuit has logged it. Never raises: it *has* changed, a task is waiting."""
     before, after, cause = str(change.before), str(change.after), str(change.cause)
-    where = f"{circuit}@{change.scope}" if change.scope else circuit
-    figures = ", ".join(f"{name} {value}" for name, value in change.detail.items() if value not in ("", None))
-    logger.log(
-        _LOUD.get(after, logging.INFO), "circuit %s: %s -> %s, %s%s", where, before, after, cause,
-        f" ({figures})" if figures else "",
-        extra={"action": "circuit_changed", "circuit": circuit, "before": before, "after": after, "cause": cause,
-               "scope": change.scope, "generation": change.generation},
-    )  # fmt: skip
     circuit_changed.send_robust(sender=app, circuit=circuit, change=change)
     try:
         _send(app, circuit=circuit, before=before, after=after, cause=cause, generation=change.generation,
@@ -52,6 +42,6 @@ def announce(app: Celery, circuit: str, change: Change) -> None:
 
 
 def _send(app: Celery, **fields: Any) -> None:
-    """One try, in a connection of the pool; an event is not worth waiting for a broker."""
+    """One try, in a connection of its own; an event is not worth waiting for a broker."""
     with app.connection_for_write(connect_timeout=1) as connection, app.events.Dispatcher(connection) as dispatcher:
         dispatcher.send(EVENT, retry=False, **fields)

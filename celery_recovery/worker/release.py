@@ -36,7 +36,7 @@ class Releaser:
         self.parking = parking
         self.stopped = threading.Event()
         self._thread: threading.Thread | None = None
-        self._random = random.Random()  # noqa: S311  # it spreads looks, it guards nothing
+        self._random = random.SystemRandom()
         self._trouble = ""
         self._pause = FIRST_PAUSE
         #: Until when it asks the circuits as often as they wish, on the monotonic clock.

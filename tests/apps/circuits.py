@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import Any
 
 from celery_recovery import RecoverableTask
-from tests.apps.jobs import app, ledger
+from tests.apps.jobs import app, ledger, pause
 
 __all__ = ("app",)
 
@@ -68,7 +69,30 @@ def picky(token: str) -> None:
     raise ValueError("bad data says nothing about the dependency")
 
 
-@app.task(base=RecoverableTask, circuit="budgeted", circuit_policy={"retry_ratio": 0.01, "retry_floor": 0.1})
+@app.task(base=RecoverableTask, circuit="budgeted", circuit_policy={"retry_ratio": 0.01, "retry_floor": 3, "window": 2})
 def budgeted(token: str) -> str:
     need(token, "budgeted")
+    return token
+
+
+@app.task(base=RecoverableTask, circuit="dependency", circuit_policy={**QUICK, "minimum_calls": 7})
+def differs(token: str) -> str:
+    need(token)
+    return token
+
+
+@app.task(base=RecoverableTask, circuit=lambda token: {}[token], circuit_policy=QUICK)
+def raising(token: str) -> str:
+    need(token)
+    return token
+
+
+@app.task(base=RecoverableTask, circuit="dependency", circuit_policy=QUICK)
+def stuck(token: str) -> str:
+    """Says which process runs it, and hangs until the ledger says that the token is fixed."""
+    book = ledger()
+    if not book.fixed(token):
+        book.client.set(f"pid:{token}", os.getpid())
+        pause(token, 60)
+    need(token)
     return token

@@ -252,6 +252,24 @@ def test_snooze(retries):
     assert not decision.uses_attempt
 
 
+@pytest.mark.parametrize("retries", [0, 3, 50])
+@pytest.mark.parametrize("asked", [None, Asked.retry(max_retries=3)])
+def test_a_probe_uses_no_attempt(asked, retries):
+    """Waiting for a circuit is no fault of the task: neither the policy's limit nor `self.retry()`'s counts."""
+    decision = decided(probe="payments-api", asked=asked, retries=retries)
+    assert decision.action is Action.SNOOZE
+    assert decision.reason is Reason.PROBE
+    assert not decision.uses_attempt
+
+
+def test_a_probe_that_may_not_run_again():
+    """One attempt is one attempt; bad data, and what has expired, end as ever."""
+    assert said(decided(probe="x", policy=NEVER))[1] is Reason.POLICY
+    assert said(decided(probe="x", asked=Asked.retry(max_retries=0)))[1] is Reason.EXHAUSTED
+    assert said(decided(probe="x", about=info(is_retryable=False)))[1] is Reason.NOT_RETRYABLE
+    assert said(decided(probe="x", expires=NOW + 1))[1] is Reason.EXPIRES
+
+
 @pytest.mark.parametrize(("review", "action"), [(False, Action.DEAD_LETTER), (True, Action.MANUAL_REVIEW)])
 def test_quarantine(review, action):
     """Quarantine goes to the dead letters, or before a person, whatever the policy's end is."""
@@ -439,6 +457,7 @@ SITUATIONS = st.builds(
     expires=st.none() | NUMBERS,
     asked=st.none() | ASKED,
     expected=st.booleans(),
+    probe=st.sampled_from(["", "payments-api"]),
 )
 
 

@@ -1,0 +1,261 @@
+"""Tasks behind a circuit, in real workers: refused without a run, parked, and back when the dependency is."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from celery_recovery import Recovery
+from celery_recovery.circuit.state import CircuitState
+from celery_recovery.circuit.view import CircuitView
+from celery_recovery.parking import ParkedFilter
+from tests.integration.jobs_client import Jobs, eventually
+from tests.services import RedisServer, Worker
+
+OPEN, CLOSED = CircuitState.OPEN, CircuitState.CLOSED
+NEEDED = "dependency"
+
+
+class Circuits(Jobs):
+    """The jobs of `tests.apps.circuits`, and what they need."""
+
+    def sig(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        return self.app.signature(f"tests.apps.circuits.{name}", args=args, kwargs=kwargs)
+
+    def worker(self, **options: Any) -> Worker:
+        return super().worker(module="tests.apps.circuits", **options)
+
+    def away(self, name: str = NEEDED) -> None:
+        self.ledger.client.set(f"away:{name}", 1)
+
+    def back(self, name: str = NEEDED) -> None:
+        self.ledger.client.delete(f"away:{name}")
+
+    def view(self, name: str = NEEDED) -> CircuitView:
+        return Recovery.of(self.app).circuits.view(name)
+
+    def opens(self, name: str = NEEDED) -> None:
+        eventually(lambda: self.view(name).state is not CLOSED, what=f"{name} opens")
+
+    def waiting(self) -> int:
+        parked = Recovery.of(self.app).parked
+        assert parked is not None
+        return parked.count()
+
+    def calls(self, tokens: list[str]) -> int:
+        return sum(self.ledger.lines(token).count("call") for token in tokens)
+
+    def broken(self, how: str = "call", count: int = 8, **options: Any) -> list[str]:
+        """The dependency is away; so many tasks meet it, and the circuit opens. Returns tokens, also ids."""
+        self.away()
+        tokens = [f"{how}-{n}" for n in range(count)]
+        for token in tokens:
+            self.send(how, token, task_id=token, **options)
+        self.opens()
+        return tokens
+
+    def done(self, tokens: list[str], timeout: float = 40) -> None:
+        eventually(lambda: all("done" in self.ledger.lines(token) for token in tokens), timeout, f"the end of {tokens}")
+
+
+@pytest.fixture
+def circuits(worker: Callable[..., Worker], broker_url: str, other_redis_url: str) -> Circuits:
+    """On each broker, the store beside it."""
+    return Circuits(worker, broker_url, other_redis_url)
+
+
+@pytest.fixture
+def on_redis(worker: Callable[..., Worker], redis_url: str, other_redis_url: str) -> Circuits:
+    """On Redis alone, where the broker makes no difference."""
+    return Circuits(worker, redis_url, other_redis_url)
+
+
+def test_an_outage_costs_no_attempts(circuits: Circuits) -> None:
+    """From the first failures on nobody calls but probes; all is done once it is back, and nothing dies."""
+    circuits.worker(concurrency=4)
+    tokens = circuits.broken(count=30)
+    eventually(lambda: circuits.waiting() >= 25, what="tasks wait outside")
+    time.sleep(5)  # some probes fail
+    assert circuits.view().openings > 1
+    circuits.back()
+    circuits.done(tokens)
+    assert circuits.view().state is CLOSED
+    assert [circuits.result(token).get(timeout=20) for token in tokens] == tokens
+    assert circuits.dead_letters.count() == 0
+    assert circuits.waiting() == 0
+    probes = sum(change.cause.value == "probes_failed" for change in circuits.view().history)
+    # each that worked, each probe, and the first: four failures open it, and four processes may be in the middle of one
+    assert circuits.calls(tokens) <= len(tokens) + 8 + probes
+    assert all(circuits.ledger.lines(token).count("done") == 1 for token in tokens)
+
+
+def test_a_long_outage_with_few_tasks(circuits: Circuits) -> None:
+    """The same few probe again and again: they use no attempt by it, and are alive at its end."""
+    circuits.worker(concurrency=2)
+    tokens = circuits.broken(count=3)
+    eventually(lambda: circuits.calls(tokens) >= 3 * 3 + 3, 60, "more runs than attempts")
+    circuits.back()
+    circuits.done(tokens)
+    assert circuits.dead_letters.count() == 0
+
+
+def test_one_circuit_for_each_tenant(on_redis: Circuits) -> None:
+    """A callable on the arguments names it: the other tenants do not notice."""
+    on_redis.worker(concurrency=4)
+    on_redis.away("acme")
+    for n in range(8):
+        on_redis.send("for_tenant", f"acme-{n}", "acme")
+    on_redis.opens("acme")
+    on_redis.sig("for_tenant", "globex-1", tenant="globex").apply_async()
+    on_redis.done(["globex-1"])
+    assert on_redis.view("globex").state is CLOSED
+    on_redis.back("acme")
+    on_redis.done([f"acme-{n}" for n in range(8)])
+
+
+@pytest.mark.parametrize(("tenant", "said"), [(None, ""), (7, "int"), ("two\nlines", "circuit")])
+def test_no_name_no_circuit(on_redis: Circuits, tenant: Any, said: str) -> None:
+    """None means none; what is no name is said once, and the task runs."""
+    worker = on_redis.worker(concurrency=1)
+    for n in range(2):
+        on_redis.send("for_tenant", f"token-{n}", tenant)
+    on_redis.done(["token-0", "token-1"])
+    assert worker.log.count("runs without a circuit") == (1 if said else 0)
+
+
+def test_a_callable_that_raises(on_redis: Circuits) -> None:
+    """It cannot take the task with it: a wrong number of arguments is the body's own complaint, too."""
+    worker = on_redis.worker(concurrency=1)
+    on_redis.send("raising", "token")
+    on_redis.done(["token"])
+    assert "its callable raised KeyError" in worker.log
+
+
+def test_all_circuits_of_a_task_count(on_redis: Circuits) -> None:
+    """One that is open is enough to keep it waiting; the permit of the other is given back."""
+    on_redis.worker(concurrency=2)
+    circuits = Recovery.of(on_redis.app).circuits
+    circuits.get("other").force_open(seconds=None, reason="maintenance")
+    for n in range(3):
+        on_redis.send("both", f"token-{n}")
+    eventually(lambda: on_redis.waiting() == 3, what="all wait")
+    on_redis.send("call", "lone")
+    on_redis.done(["lone"])
+    assert on_redis.calls([f"token-{n}" for n in range(3)]) == 0
+    circuits.get("other").close()
+    on_redis.done([f"token-{n}" for n in range(3)])
+
+
+def test_on_open_fail(on_redis: Circuits) -> None:
+    """The caller hears of it at once."""
+    on_redis.worker(concurrency=4)
+    on_redis.broken()
+    result = on_redis.send("impatient", "token")
+    with pytest.raises(Exception, match="the circuit 'dependency' is") as caught:
+        result.get(timeout=20)
+    assert type(caught.value).__name__ == "CircuitOpen"
+    assert on_redis.ledger.lines("token") == []
+    assert on_redis.dead_letters.count() == 0
+
+
+def test_on_open_dead_letter(on_redis: Circuits) -> None:
+    """It waits for a person, with the reason; a replay runs it."""
+    on_redis.worker(concurrency=4)
+    tokens = on_redis.broken()
+    result = on_redis.send("set_aside", "token")
+    eventually(on_redis.dead_letters.count, what="its letter")
+    letter = on_redis.dead_letters.get(result.id)
+    assert letter.reason == "circuit"
+    assert on_redis.ledger.lines("token") == []
+    on_redis.back()
+    on_redis.done(tokens)
+    assert on_redis.dead_letters.replay(result.id).published == 1
+    on_redis.done(["token"])
+
+
+def test_bad_data_says_nothing(on_redis: Circuits) -> None:
+    """However many orders are wrong, the dependency is not down."""
+    on_redis.worker(concurrency=2)
+    for n in range(12):
+        on_redis.send("picky", f"token-{n}")
+    eventually(lambda: on_redis.dead_letters.count() == 12, what="their letters")
+    assert on_redis.view().state is CLOSED
+    assert on_redis.view().failed == 0
+
+
+def test_a_killed_probe_frees_its_place(circuits: Circuits) -> None:
+    """Its process dies by SIGKILL in the middle of the call: another probes when its lease is over; nothing is lost."""
+    circuits.worker(concurrency=2)
+    breaker = Recovery.of(circuits.app).circuits.get(NEEDED)
+    breaker.force_open()
+    breaker.half_open()
+    circuits.send("stuck", "probe", task_id="probe")
+    pid = int(eventually(lambda: circuits.ledger.client.get("pid:probe"), what="the probe"))
+    tokens = [f"token-{n}" for n in range(4)]
+    for token in tokens:
+        circuits.send("call", token)
+    eventually(lambda: circuits.waiting() == 4, what="the others wait")
+    assert circuits.calls(tokens) == 0
+    circuits.ledger.client.delete("pid:probe")
+    circuits.ledger.fix("probe")
+    os.kill(pid, signal.SIGKILL)
+    circuits.done([*tokens, "probe"])
+    assert circuits.view().state is CLOSED
+
+
+def test_redis_away(
+    worker: Callable[..., Worker], redis_url: str, other_redis_url: str, own_redis: RedisServer
+) -> None:
+    """Each process goes by a circuit of its own meanwhile; no task fails for it, and it is said once a process."""
+    conf = {"recovery_redis_url": own_redis.url()}
+    jobs = Circuits(worker, redis_url, other_redis_url, conf=conf)
+    running = jobs.worker(concurrency=1)
+    jobs.send("call", "before")
+    jobs.done(["before"])
+    own_redis.kill()
+    tokens: list[str] = []
+
+    def said(words: str) -> bool:
+        tokens.append(f"token-{len(tokens)}")
+        jobs.send("call", tokens[-1])
+        return words in running.log
+
+    eventually(lambda: said("decides by itself"), what="a word of it")
+    own_redis.start()
+    eventually(lambda: said("shared again"), what="the shared circuit")
+    jobs.done(tokens)
+    assert running.log.count("decides by itself") <= 2  # the main process and its child
+    broken = jobs.broken()
+    jobs.back()
+    jobs.done(broken)
+
+
+def test_the_budget_keeps_retries_back(on_redis: Circuits) -> None:
+    """When it is empty a retry waits longer; no attempt is used, none is lost."""
+    on_redis.worker(concurrency=4)
+    on_redis.away("budgeted")
+    tokens = [f"token-{n}" for n in range(12)]
+    for token in tokens:
+        on_redis.send("budgeted", token)
+    parked = Recovery.of(on_redis.app).parked
+    assert parked is not None
+    eventually(lambda: parked.count(ParkedFilter(reason=("budget",))), what="one that waits for the budget")
+    on_redis.back("budgeted")
+    on_redis.done(tokens, 90)
+    assert on_redis.dead_letters.count() == 0
+
+
+def test_declared_twice(on_redis: Circuits) -> None:
+    """The first counts, and it is said once."""
+    worker = on_redis.worker(concurrency=1)
+    for n in range(3):
+        on_redis.send("call", f"call-{n}")
+        on_redis.send("differs", f"differs-{n}")
+    on_redis.done([f"{how}-{n}" for how in ("call", "differs") for n in range(3)])
+    assert worker.log.count("has other settings") == 1
+    assert "recovery_circuits is the place" in worker.log

@@ -94,6 +94,15 @@ class CircuitPolicy:
         _known(changes, "circuit")
         return _replace(self, **changes)
 
+    def as_known(self, numbers: Mapping[str, float]) -> CircuitPolicy:
+        """A copy with the numbers that the circuit's calls go by (`CircuitView.settings`)."""
+        known: dict[str, Any] = {
+            name: int(number) if _CHECKS.get(name) in _WHOLE else number for name, number in numbers.items()
+        }
+        if "longest_open" in known:
+            known["max_open_duration"] = known.pop("longest_open")
+        return _replace(self, **{name: number or None for name, number in known.items()})
+
     @classmethod
     def of(cls, value: Any, option: str = "circuit", base: CircuitPolicy | None = None) -> CircuitPolicy:
         """Read the forms that a user may write: a CircuitPolicy, a mapping of its fields, or None for `base`.
@@ -191,19 +200,21 @@ def _or_none(check: Check) -> Check:
 #: From a value and the option's full name to the value to keep; raises ConfigurationError.
 Check = Callable[[Any, str], Any]
 _LONGEST = 365 * 86400.0
+_count_or_none = _or_none(_count)
+_WHOLE = (_count, _count_or_none)
 _CHECKS: dict[str, Check] = {
     "failure_rate_threshold": _share,
     "slow_call_rate_threshold": _share,
     "slow_call_duration": _positive,
     "minimum_calls": _count,
     "window": _positive,
-    "consecutive_failures": _or_none(_count),
+    "consecutive_failures": _count_or_none,
     "open_duration": _positive,
     "max_open_duration": _or_none(_positive),
     "half_open_permits": _count,
     "permit_lease": _positive,
     "freshness": _seconds,
-    "host_quorum": _or_none(_count),
+    "host_quorum": _count_or_none,
     "return_rate": _or_none(_number(0, "calls per second > 0")),
     "return_peak": _number(1, "a multiple > 1"),
     "counts": _types,

@@ -57,6 +57,7 @@ _POLICY = (
     "return_rate",
     "return_peak",
 )
+_FORMAT = f">{len(_POLICY)}d"
 _SHARED = (
     "BUCKETS",
     "DOUBLING",
@@ -96,7 +97,7 @@ class CircuitStore:
         self._index = CircuitKeys.index(prefix)
         self._host = host
         self._by = by
-        self._numbers = struct.pack(f">{len(_POLICY)}d", *(getattr(policy, one) or 0 for one in _POLICY))
+        self._numbers = struct.pack(_FORMAT, *(getattr(policy, one) or 0 for one in _POLICY))
         self._noted: float | None = None
 
     def admit(self, token: str = "", *, done: Reported | None = None) -> Answer:
@@ -124,7 +125,7 @@ class CircuitStore:
 
     def read(self) -> CircuitView:
         """All that can be seen of it; changes nothing."""
-        state, *numbers, hosts, history = self._run("read")
+        state, *numbers, hosts, history, settings = self._run("read")
         generation, since, until, openings, calls, failed, slow, row, probing, steady, returning = map(_number, numbers)
         known = bool(state)
         return CircuitView(
@@ -143,6 +144,7 @@ class CircuitStore:
             returning=returning,
             hosts={host.decode(): CircuitState(hosts[n + 1].decode()) for n, host in enumerate(hosts) if n % 2 == 0},
             history=tuple(_change(json.loads(one)) for one in history),
+            settings=dict(zip(_POLICY, struct.unpack(_FORMAT, settings), strict=True)),
         )
 
     def _ask(self, verb: str, *arguments: Any, event: CircuitEvent | None = None) -> Answer:

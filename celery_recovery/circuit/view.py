@@ -41,6 +41,8 @@ class CircuitView:
     hosts: Mapping[str, CircuitState] = field(default_factory=dict)
     #: The latest first.
     history: tuple[Change, ...] = ()
+    #: The settings that its calls named last: numbers of `CircuitPolicy`, 0.0 for None; empty: of this process's own.
+    settings: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def failure_rate(self) -> float | None:
@@ -54,12 +56,17 @@ class CircuitView:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form."""
-        plain = {name: getattr(self, name) for name in self.__slots__ if name not in ("hosts", "history", "state")}
+        plain = {
+            name: getattr(self, name)
+            for name in self.__slots__
+            if name not in ("hosts", "history", "settings", "state")
+        }
         return {
             **plain,
             "state": self.state.value,
             "failure_rate": self.failure_rate,
             "slow_call_rate": self.slow_call_rate,
+            "settings": dict(self.settings),
             "hosts": {host: state.value for host, state in self.hosts.items()},
             "history": [
                 {"at": one.at, "before": one.before.value, "after": one.after.value, "cause": one.cause.value,

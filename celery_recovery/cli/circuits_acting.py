@@ -183,7 +183,7 @@ def _act(here: Board, verb: _Verb, due: Sequence[Mapping[str, Any]], asked: _Ask
                 after = answer.state.value
         except StoreUnavailable as exc:
             return done, str(exc)
-        follows = _follows(verb, one, here.circuits.get(one["name"]).policy, asked.seconds)
+        follows = _follows(verb, one, here.circuits.policy(one["name"]).as_known(one["settings"]), asked.seconds)
         done.append({"name": one["name"], "before": one["state"], "after": after, **follows})
         here.output.line(f"{visible(one['name'])}: {would}{verb.past}; {follows['follows']}.")
     return done, ""

@@ -79,8 +79,9 @@ def show(ctx: click.Context, name: str, as_json: bool) -> None:
         known = here.names(waiting)
         if name not in known:
             raise CommandFailure(unknown(known, name), ExitCode.UNKNOWN_ID)
-        seen = here.seen(here.circuits.view(name), waiting)
-        seen["policy"] = _plain(here.circuits.get(name).policy)
+        view = here.circuits.view(name)
+        seen = here.seen(view, waiting)
+        seen["policy"] = _plain(here.circuits.policy(name).as_known(view.settings))
         if as_json:
             here.output.document(seen)
         else:

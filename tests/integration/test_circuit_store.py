@@ -107,3 +107,21 @@ def test_the_history_is_bounded(redis_client: redis.Redis):
     assert len(history) == 50
     assert history[0].generation == history[-1].generation + 49
     assert history[0].detail == {"by": "a person"}
+
+
+def test_who_only_looks_goes_by_what_the_calls_named(redis_client):
+    """A worker's main process, and the command line, may not know what a task says of its circuit."""
+    policy = CircuitPolicy(minimum_calls=1, half_open_permits=1, open_duration=5, max_open_duration=7, return_rate=3)
+    caller = CircuitStore(redis_client, "p", "x", policy)
+    other = CircuitStore(redis_client, "p", "x", CircuitPolicy(half_open_permits=9, consecutive_failures=4))
+    caller.admit()
+    caller.clock = other.clock = redis_client.time()[0] + 1
+    caller.report(caller.admit().generation, 1, 1)
+    other.clock += 6
+    assert other.pace(10).tasks == 1
+    assert other.policy.as_known(other.read().settings) == policy
+    other.set(CircuitEvent.FORCE_OPEN, 60)
+    assert other.policy.as_known(other.read().settings) == policy
+    caller = CircuitStore(redis_client, "p", "x", policy.replace(half_open_permits=2))
+    caller.admit()
+    assert other.policy.as_known(other.read().settings) == caller.policy

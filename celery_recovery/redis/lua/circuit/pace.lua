@@ -4,7 +4,7 @@
   KEYS[1]  root of the circuit's keys
 
   ARGV[1]  unix seconds; '': the server's own clock
-  ARGV[2]  settings: the numbers of POLICY, packed
+  ARGV[2]  settings: the numbers of POLICY, packed; they count as long as no call has named any
   ARGV[3]  most tasks
 
   Returns  a list: tasks; seconds until the next look, as text
@@ -12,6 +12,7 @@
 -- include now circuit_call circuit_record circuit_places circuit_pace
 
 begin(ARGV[1], ARGV[2], '')
+go_by_what_is_known()
 local most, record = tonumber(ARGV[3]), stored('')
 local state, wait = record.state, record.open_until and record.open_until - at
 
@@ -48,5 +49,6 @@ else
   count, look = probing()
 end
 record.whole = record.fresh
+keep_settings(record)
 save(record)
 return {count, precise(look)}

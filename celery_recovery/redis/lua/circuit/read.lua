@@ -4,15 +4,17 @@
   KEYS[1]  root of the circuit's keys
 
   ARGV[1]  unix seconds; '': the server's own clock
-  ARGV[2]  settings: the numbers of POLICY, packed
+  ARGV[2]  settings: the numbers of POLICY, packed; they count as long as no call has named any
 
   Returns  a list: state, '' if it is not known; numbers as text, '' for none: generation, since, open until, openings,
            calls, failed, slow, failures in a row, places held, steady rate, rate of the return; then a list of hosts
-           whose own circuit is not closed, each followed by its state; then the history, the latest first
+           whose own circuit is not closed, each followed by its state; the history, the latest first; the settings that count,
+           packed
 ]]
 -- include now circuit_call circuit_record circuit_window circuit_places
 
 begin(ARGV[1], ARGV[2], '')
+go_by_what_is_known()
 local record = stored('')
 
 local function seen_of_hosts()
@@ -40,4 +42,5 @@ local numbers = {record.generation, record.since, record.open_until or '', recor
 for i, number in ipairs(numbers) do reply[i + 1] = number == '' and '' or precise(number) end
 reply[#reply + 1] = seen_of_hosts()
 reply[#reply + 1] = redis.call('LRANGE', HISTORY, 0, -1)
+reply[#reply + 1] = settings
 return reply

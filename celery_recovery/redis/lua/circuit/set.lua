@@ -4,7 +4,7 @@
   KEYS[1]  root of the circuit's keys
 
   ARGV[1]  unix seconds; '': the server's own clock
-  ARGV[2]  settings: the numbers of POLICY, packed
+  ARGV[2]  settings: the numbers of POLICY, packed; they count as long as no call has named any
   ARGV[3]  name of this call: the same when it is repeated
   ARGV[4]  what it is to do: an event of TRANSITIONS
   ARGV[5]  seconds that it is forced open; '': until a person says otherwise
@@ -15,6 +15,7 @@
 -- include now circuit_call circuit_record circuit_move circuit_places circuit_answer
 
 begin(ARGV[1], ARGV[2], ARGV[3])
+go_by_what_is_known()
 local record, event = record_of(''), ARGV[4]
 local again = not is_first()
 local legal = again or TRANSITIONS[record.state][event] ~= nil

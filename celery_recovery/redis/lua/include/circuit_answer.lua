@@ -23,6 +23,7 @@ end
 
 local function answer(record, permitted, again)
   if record.fresh then record.whole = true end
+  keep_settings(records[''])
   for _, one in pairs(records) do save(one) end
   local wait = retry_after(record, permitted)
   return {permitted and 1 or 0, record.state, precise(record.generation), wait and precise(wait) or '', record.scope,

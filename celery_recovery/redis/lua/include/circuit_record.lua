@@ -1,7 +1,7 @@
 -- The record of a circuit, that of all ('') or that of one host: read with one call, written with one. What happens to
 -- it is told in circuit/machine.py, in the same order and the same names.
-local TEXTS = 2 -- the first of the fields are texts, the others numbers
-local FIELDS = {'state', 'window', 'generation', 'since', 'open_until', 'openings', 'row', 'steady', 'calls', 'failed',
+local TEXTS = 3 -- the first of the fields are texts, the others numbers
+local FIELDS = {'state', 'window', 'settings', 'generation', 'since', 'open_until', 'openings', 'row', 'steady', 'calls', 'failed',
   'slow', 'rate', 'paced_at', 'credit', 'returned_at', 'probed_at', 'kept_at'}
 local KEPT, KEPT_AGAIN = 86400, 600 -- seconds that an unused record stays, and within which that is not said again
 local MOST_HOSTS = 1000
@@ -25,6 +25,11 @@ end
 local function touch(record, name, value)
   record[name] = value
   record.touched[#record.touched + 1] = name
+end
+
+-- What it goes by is kept with it, for those who do not know.
+local function keep_settings(record)
+  if record.settings ~= settings then touch(record, 'settings', settings) end
 end
 
 local function forget_hosts(hosts)

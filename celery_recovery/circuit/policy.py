@@ -96,12 +96,11 @@ class CircuitPolicy:
 
     def as_known(self, numbers: Mapping[str, float]) -> CircuitPolicy:
         """A copy with the numbers that the circuit's calls go by (`CircuitView.settings`)."""
-        known: dict[str, Any] = {
-            name: int(number) if _CHECKS.get(name) in _WHOLE else number for name, number in numbers.items()
-        }
-        if "longest_open" in known:
-            known["max_open_duration"] = known.pop("longest_open")
-        return _replace(self, **{name: number or None for name, number in known.items()})
+        known: dict[str, Any] = {}
+        for name, number in numbers.items():
+            whole = _CHECKS.get(name) in _WHOLE
+            known["max_open_duration" if name == "longest_open" else name] = (int(number) if whole else number) or None
+        return _replace(self, **known)
 
     @classmethod
     def of(cls, value: Any, option: str = "circuit", base: CircuitPolicy | None = None) -> CircuitPolicy:

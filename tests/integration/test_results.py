@@ -12,6 +12,7 @@ from kombu.exceptions import EncodeError
 from celery_recovery import Filter
 from tests.integration.jobs_client import eventually
 from tests.integration.results_client import Results
+from tests.integration.test_parking import unacknowledged
 from tests.services import RedisServer, Worker
 
 pytestmark = pytest.mark.faults
@@ -106,6 +107,7 @@ def test_what_a_killed_worker_owes_is_settled_by_another(results: Make) -> None:
     jobs.server.kill()
     sent = jobs.task("fine", "fine", 7).apply_async()
     jobs.until("fine", "run", "on_success", "task_success")
+    eventually(lambda: not unacknowledged(jobs), what="the acknowledgement")  # it comes after the last signal
     first.kill()
     assert jobs.count_owed() == 1
     jobs.server.start()

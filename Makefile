@@ -47,7 +47,8 @@ lint: $(VENV)/.dev ## Style, format, types, and who may import whom
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-ONLY ?= $(filter-out __% %_app,$(basename $(notdir $(wildcard benchmarks/*.py))))
+# All but the scripts that others start, and the one that takes minutes.
+ONLY ?= $(filter-out __% %_app outage,$(basename $(notdir $(wildcard benchmarks/*.py))))
 .PHONY: bench
 bench: $(VENV)/.dev ## All benchmarks, beside plain Celery (ONLY="classify replay_rate" chooses)
 	@for name in $(ONLY); do echo "=== $$name"; $(BIN)/python benchmarks/$$name.py $(ARGS) || exit; done

@@ -19,6 +19,8 @@ import pytest
 
 import celery_recovery
 from celery_recovery.backoff import raw_delay
+from celery_recovery.circuit.policy import TASK_DEFAULTS, CircuitPolicy
+from celery_recovery.circuit.state import CircuitState
 from celery_recovery.config import SETTINGS
 from celery_recovery.dead_letters.origin import Origin
 from celery_recovery.dead_letters.state import OPEN, LetterState
@@ -128,6 +130,26 @@ class TestTables:
         defaults = RetryPolicy()
         assert told == {item.name: getattr(defaults, item.name) for item in fields(RetryPolicy)}
 
+    def test_circuit_policy(self):
+        """The table of circuits has every field of CircuitPolicy with its default, and says what tasks get."""
+        rows = table(ROOT / "docs/circuits.md", "circuit policy")
+        defaults = CircuitPolicy()
+        assert [plain(name) for name, _, _ in rows] == [item.name for item in fields(CircuitPolicy)]
+        for name, default, _ in rows:
+            if plain(name) == "counts":
+                assert set(re.findall(r"`(\w+)`", default)) == {one.value for one in defaults.counts}
+            else:
+                assert ast.literal_eval(plain(default)) == getattr(defaults, plain(name)), name
+        told = {plain(name): doc for name, _, doc in rows}["consecutive_failures"]
+        assert CircuitPolicy(consecutive_failures=int(told.split()[-1].rstrip("."))) == TASK_DEFAULTS
+
+    def test_circuit_states(self):
+        """Every state of a circuit is told."""
+        text = (ROOT / "docs/circuits.md").read_text("utf-8").partition("## States")[2]
+        assert set(re.findall(r"^\| `(\w+)` \|", text.partition("## What")[0], re.MULTILINE)) == {
+            state.value for state in CircuitState
+        }
+
     def test_states(self):
         """Every state of a letter is told, and whether it is open."""
         rows = table(ROOT / "docs/architecture.md", "states")
@@ -146,7 +168,7 @@ class TestTables:
         told = {word for row in rows for word in re.findall(r"`(\w+)`", row[0])}
         sources = [path.read_text("utf-8") for path in (ROOT / "celery_recovery").rglob("*.py")]
         written = {word for source in sources for word in re.findall(r'"action": "(\w+)"', source)}
-        written |= {word for source in sources for word in re.findall(r'_complain\("(\w+)"', source)}
+        written |= {word for source in sources for word in re.findall(r'_(?:complain|say)\("(\w+)"', source)}
         assert told == written | {action.value for action in Action} | {"given_back"}
 
     def test_severity(self):

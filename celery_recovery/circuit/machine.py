@@ -16,17 +16,15 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from celery_recovery.circuit.policy import CircuitPolicy
+from celery_recovery.circuit.policy import FIRST_SHARE, LEAST_RATE, CircuitPolicy
 from celery_recovery.circuit.state import CircuitEvent, CircuitState, after
 
-__all__ = ("BUCKETS", "Answer", "Change", "Machine", "Pace", "Window")
+__all__ = ("BUCKETS", "FIRST_SHARE", "LEAST_RATE", "Answer", "Change", "Machine", "Pace", "Window")
 
 #: Parts of the window.
 BUCKETS = 10
-#: Seconds in which the pace of the return doubles while no call fails, and share of the old rate that it starts from.
-DOUBLING, FIRST_SHARE = 2.0, 0.1
-#: Least rates, in calls per second: before it opened, as far as known, and of the return.
-LEAST_RATE = 1.0
+#: Seconds in which the pace of the return doubles while no call fails.
+DOUBLING = 2.0
 #: Seconds whose worth of returning tasks may go at once, and between two looks at what may.
 BURST, LOOK = 0.2, 0.1
 #: Seconds within which nobody else is sent to probe for the same free places.
@@ -168,7 +166,7 @@ class Machine:
             self.row = failed if calls > failed else self.row + failed
             changes += self._tripped(now)
             if failed and self._rate is not None:
-                self._rate = max(self._first_rate(), self._rate / 2)
+                self._rate = max(self.policy.first_rate(self.steady), self._rate / 2)
         elif self.state is CircuitState.HALF_OPEN and self.leases.pop(token, None) is not None and calls:
             for n, count in enumerate((calls, failed, slow)):
                 self.probes[n] += count
@@ -206,22 +204,16 @@ class Machine:
     def _returning(self, now: float, most: int) -> Pace:
         """A token bucket whose rate doubles every `DOUBLING` seconds, up to the share that new calls leave."""
         if self._rate is None:  # it was never open, or closed by hand: the tasks still come one after the other
-            self._rate, self._paced_at, self._credit = self._first_rate(), now, 1.0
+            self._rate, self._paced_at, self._credit = self.policy.first_rate(self.steady), now, 1.0
         passed = max(now - self._paced_at, 0.0)
         self._paced_at = now
         self._credit = min(self._credit + self._rate * passed, max(self._rate * BURST, 1.0))
-        self._rate = min(self._rate * 2 ** min(passed / DOUBLING, 60), max(self._top_rate(), self._first_rate()))
+        self._rate = min(self._rate * 2 ** min(passed / DOUBLING, 60), self.policy.top_rate(self.steady))
         count = min(int(self._credit), most)
         self._credit -= count
         if count:
             self._returned_at = now
         return Pace(count, LOOK if self._rate * LOOK >= 1 else min(1 / self._rate, PROBE_PAUSE))
-
-    def _first_rate(self) -> float:
-        return self.policy.return_rate or max(self.steady * FIRST_SHARE, LEAST_RATE)
-
-    def _top_rate(self) -> float:
-        return max(self.steady, LEAST_RATE) * (self.policy.return_peak - 1)
 
     # -- what can be seen
 
@@ -263,8 +255,6 @@ class Machine:
             event = CircuitEvent.CONSECUTIVE_FAILURES
         if event is None:
             return ()
-        if not self.steady or now - self._returned_at > policy.window:  # else more came than usually comes
-            self.steady = calls / max(min(now - self.since, policy.window), 1.0)
         return (self._move(now, event, calls=calls, failed=failed, slow=slow),)
 
     def _judged(self, now: float) -> tuple[Change, ...]:
@@ -280,6 +270,8 @@ class Machine:
     def _move(self, now: float, event: CircuitEvent, **detail: Any) -> Change:
         """The one place where the state changes."""
         before, self.state = self.state, after(self.state, event)
+        if before is CircuitState.CLOSED:
+            self._remember_rate(now)
         self.generation += 1
         self.since, self.until, self.row = now, None, 0
         self._window, self.probes, self.leases = Window(self.policy.window / BUCKETS), [0, 0, 0], {}
@@ -295,6 +287,12 @@ class Machine:
         self.history.append(change)
         del self.history[:-HISTORY_LIMIT]
         return change
+
+    def _remember_rate(self, now: float) -> None:
+        """Calls per second while it was closed. While tasks return, more comes than usually comes."""
+        if not self.steady or now - self._returned_at > self.policy.window:
+            self._window.advance(now)
+            self.steady = self._window.totals[0] / max(min(now - self.since, self.policy.window), 1.0)
 
     def _free(self, now: float) -> int:
         """Places for probes that nobody holds."""

@@ -23,6 +23,9 @@ ON_OPEN = ON_EMPTY = ("park", "fail", "dead_letter")
 #: errors are: a circuit that opened over one would keep from a person what only a person can mend.
 COUNTED_TYPES = frozenset({ErrorType.NETWORK, ErrorType.SYSTEM})
 
+#: Share of the rate before it opened at which the return begins, and the least of both rates, in calls per second.
+FIRST_SHARE, LEAST_RATE = 0.1, 1.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CircuitPolicy:
@@ -84,6 +87,14 @@ class CircuitPolicy:
     def longest_open(self) -> float:
         """`max_open_duration` as a number of seconds."""
         return max(60.0, self.open_duration) if self.max_open_duration is None else self.max_open_duration
+
+    def first_rate(self, steady: float) -> float:
+        """Tasks per second at which the return begins, after `steady` calls per second."""
+        return self.return_rate or max(steady * FIRST_SHARE, LEAST_RATE)
+
+    def top_rate(self, steady: float) -> float:
+        """Tasks per second that it grows to: with the new calls that is `return_peak` times `steady`."""
+        return max(max(steady, LEAST_RATE) * (self.return_peak - 1), self.first_rate(steady))
 
     def open_for(self, openings: int) -> float:
         """Seconds that it stays open after so many openings in a row, 1-based."""

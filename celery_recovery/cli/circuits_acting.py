@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from celery_recovery.circuit.machine import DOUBLING, FIRST_SHARE, LEAST_RATE
+from celery_recovery.circuit.machine import DOUBLING
 from celery_recovery.circuit.state import CircuitEvent, CircuitState
 from celery_recovery.cli.acting import ACTION
 from celery_recovery.cli.circuits_board import Board, board, counted_circuits, matching, show_circuits
@@ -195,16 +195,11 @@ def _follows(verb: _Verb, one: Mapping[str, Any], policy: CircuitPolicy, seconds
         until = "until somebody closes or resets it" if seconds is None else f"for {duration(seconds)}, then probed"
         waiting = f", {one['waiting']} wait already" if one["waiting"] else ""
         return {"waiting": one["waiting"], "follows": f"calls are refused {until}; {_TASKS[policy.on_open]}{waiting}"}
-    first, top = _rates(policy, 0.0 if verb.event is CircuitEvent.RESET else one["steady"])
+    steady = 0.0 if verb.event is CircuitEvent.RESET else one["steady"]
+    first, top = policy.first_rate(steady), policy.top_rate(steady)
     calls = "calls go through, and nothing opens it; " if verb.event is CircuitEvent.DISABLE else ""
     figures = {"waiting": one["waiting"], "first_rate": first, "top_rate": top}
     return {**figures, "follows": calls + _returns(one["waiting"], first, top)}
-
-
-def _rates(policy: CircuitPolicy, steady: float) -> tuple[float, float]:
-    """Tasks per second at which parked ones return, at first and at most; as `Machine` has it."""
-    first = policy.return_rate or max(steady * FIRST_SHARE, LEAST_RATE)
-    return first, max(max(steady, LEAST_RATE) * (policy.return_peak - 1), first)
 
 
 def _returns(waiting: int, first: float, top: float) -> str:

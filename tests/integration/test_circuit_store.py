@@ -125,3 +125,21 @@ def test_who_only_looks_goes_by_what_the_calls_named(redis_client):
     caller = CircuitStore(redis_client, "p", "x", policy.replace(half_open_permits=2))
     caller.admit()
     assert other.policy.as_known(other.read().settings) == caller.policy
+
+
+@pytest.mark.parametrize("quorum", [None, 2])
+def test_forced_open_it_remembers_how_much_came(redis_client, quorum):
+    """So that what waited returns at a share of that; with hosts, of what came on all of them."""
+    stores = [
+        CircuitStore(redis_client, "p", "x", CircuitPolicy(host_quorum=quorum), host=name) for name in ("one", "two")
+    ]
+    now = redis_client.time()[0]
+    for second in range(10):
+        for store in stores:
+            store.clock = now + second
+            answer = store.admit()
+            store.report(answer.generation, 50, scope=answer.scope)
+    stores[0].set(CircuitEvent.FORCE_OPEN)
+    assert stores[0].read().steady == pytest.approx(100, rel=0.15)
+    stores[0].set(CircuitEvent.RESET)
+    assert stores[0].read().steady == 0

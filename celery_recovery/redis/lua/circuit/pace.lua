@@ -21,7 +21,7 @@ local function returning()
   if not record.rate then record.rate, record.paced_at, record.credit = first_rate(record), at, 1 end
   local passed = math.max(at - record.paced_at, 0)
   local credit = math.min(record.credit + record.rate * passed, math.max(record.rate * BURST, 1))
-  local rate = math.min(record.rate * 2 ^ math.min(passed / DOUBLING, 60), math.max(top_rate(record), first_rate(record)))
+  local rate = math.min(record.rate * 2 ^ math.min(passed / DOUBLING, 60), top_rate(record))
   local count = math.min(math.floor(credit), most)
   touch(record, 'rate', rate)
   touch(record, 'paced_at', at)

@@ -12,7 +12,7 @@
 
   Returns  what `admit` returns, and in front 0, or -1 if the state knows no such event
 ]]
--- include now circuit_call circuit_record circuit_move circuit_places circuit_answer
+-- include now circuit_call circuit_record circuit_window circuit_move circuit_places circuit_answer
 
 begin(ARGV[1], ARGV[2], ARGV[3])
 go_by_what_is_known()

@@ -1,33 +1,11 @@
 -- What calls tell when they have ended.
 local COUNTS = '{"calls":%.0f,"failed":%.0f,"slow":%.0f}'
 
--- Calls per second on all hosts together, from what each host's own circuit has seen.
-local function rate_of_hosts()
-  local sum = 0
-  for _, host in ipairs(redis.call('ZRANGE', HOSTS, 0, -1)) do
-    local record = records[host] or stored(host)
-    if record.state == 'closed' then
-      local window = window_of(record)
-      advance(window)
-      sum = sum + rate_of(record, window[2])
-    else
-      sum = sum + record.steady
-    end
-  end
-  return sum
-end
-
-local function remember_rate(record, rate)
-  -- While parked tasks return, more comes than usually comes.
-  if record.steady == 0 or at - (record.returned_at or -math.huge) > policy.window then record.steady = rate end
-end
-
 -- It has opened on one host more: are they enough?
 local function hear_witnesses()
   local all = record_of('')
   local witnesses = redis.call('ZRANGEBYSCORE', WITNESSES, '(' .. precise(at), '+inf')
   if all.state ~= 'closed' or policy.host_quorum == 0 or #witnesses < policy.host_quorum then return end
-  remember_rate(all, rate_of_hosts())
   table.sort(witnesses)
   move(all, 'host_quorum', cjson.encode({hosts = witnesses}))
 end
@@ -43,7 +21,6 @@ local function trip(record, calls, failed, slow)
     event = 'consecutive_failures'
   end
   if not event then return end
-  remember_rate(record, rate_of(record, calls))
   move(record, event, string.format(COUNTS, calls, failed, slow))
   if record.scope ~= '' then hear_witnesses() end
 end

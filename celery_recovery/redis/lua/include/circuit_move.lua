@@ -10,6 +10,23 @@ local function tell(record, before, event, detail)
   redis.call('EXPIRE', HISTORY, 7 * KEPT)
 end
 
+-- Calls per second on all hosts together, from what each host's own circuit has seen.
+local function rate_of_hosts()
+  local sum = 0
+  for _, host in ipairs(redis.call('ZRANGE', HOSTS, 0, -1)) do
+    local record = records[host] or stored(host)
+    sum = sum + (record.state == 'closed' and rate_of(record) or record.steady)
+  end
+  return sum
+end
+
+-- Calls per second while it was closed, for the pace of the return. While tasks return, more comes than usually comes.
+local function remember_rate(record)
+  if record.steady > 0 and at - (record.returned_at or -math.huge) <= policy.window then return end
+  local of_hosts = record.scope == '' and policy.host_quorum > 0
+  record.steady = of_hosts and rate_of_hosts() or rate_of(record)
+end
+
 local function open_for(openings)
   return math.min(policy.open_duration * 2 ^ math.min(math.max(openings - 1, 0), 60), policy.longest_open)
 end
@@ -28,6 +45,7 @@ end
 
 local function move(record, event, detail)
   local before = record.state
+  if before == 'closed' then remember_rate(record) end
   record.state = TRANSITIONS[before][event]
   record.generation = math.max(record.generation + 1, math.floor(at * 1000))
   record.since, record.open_until, record.row, record.window = at, nil, 0, nil

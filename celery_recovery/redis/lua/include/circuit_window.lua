@@ -30,4 +30,9 @@ local function add(window, ...)
   end
 end
 
-local function rate_of(record, calls) return calls / math.max(math.min(at - record.since, policy.window), 1) end
+-- Calls per second since it closed, or in the window.
+local function rate_of(record)
+  local window = window_of(record)
+  advance(window)
+  return window[2] / math.max(math.min(at - record.since, policy.window), 1)
+end

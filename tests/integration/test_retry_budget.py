@@ -241,7 +241,7 @@ def test_fork(redis_url):
     """A child is somebody else: its questions are not taken for its parent's."""
     client = redis.Redis.from_url(redis_url)
     shared = _Shared(client, BudgetKeys("test", "x"), Bucket(0.5, 1.0, MICRO))
-    code = "import os\npid = os.fork()\nprint(budget._question()[0], flush=True)\npid and os.waitpid(pid, 0)\n"
+    code = "import os\npid = os.fork()\nos.write(1, budget._question()[0].encode() + b'\\n')\npid and os.waitpid(pid, 0)\n"
     program = (
         "from celery_recovery.circuit.budget import _Shared, Bucket\n"
         "from celery_recovery.redis.keys import BudgetKeys\n"

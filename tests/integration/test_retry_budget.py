@@ -241,7 +241,8 @@ def test_fork(redis_url):
     """A child is somebody else: its questions are not taken for its parent's."""
     client = redis.Redis.from_url(redis_url)
     shared = _Shared(client, BudgetKeys("test", "x"), Bucket(0.5, 1.0, MICRO))
-    code = "import os\npid = os.fork()\nos.write(1, budget._question()[0].encode() + b'\\n')\npid and os.waitpid(pid, 0)\n"
+    told = "os.write(1, budget._question()[0].encode() + b'\\n')"  # at once: two lines must not mix
+    code = f"import os\npid = os.fork()\n{told}\npid and os.waitpid(pid, 0)\n"
     program = (
         "from celery_recovery.circuit.budget import _Shared, Bucket\n"
         "from celery_recovery.redis.keys import BudgetKeys\n"
@@ -249,8 +250,8 @@ def test_fork(redis_url):
         "budget = _Shared(sys.argv[1], BudgetKeys('test', 'x'), Bucket(0.5, 1.0, 1_000_000))\n" + code
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    told = subprocess.run(
+    names = subprocess.run(
         [sys.executable, "-c", program, redis_url], capture_output=True, text=True, check=True, env=environment
     ).stdout.split()
-    assert len(set(told)) == 2
-    assert shared._question()[0] not in told
+    assert len(set(names)) == 2
+    assert shared._question()[0] not in names

@@ -26,15 +26,17 @@ Times are unix seconds by the clock of the Redis server.
 from __future__ import annotations
 
 import json
+import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import redis
 
+from celery_recovery.exceptions import StoreUnavailable
 from celery_recovery.identity import Identity
 from celery_recovery.passage import Passage
-from celery_recovery.redis.client import reachable
+from celery_recovery.redis.client import address, reachable
 from celery_recovery.redis.keys import Keys
 from celery_recovery.redis.scripts import Scripts
 
@@ -42,6 +44,8 @@ __all__ = ("PRESENCE", "Custody", "Started", "Verdict", "passage_arguments")
 
 #: Seconds after its last beat that a worker is taken to live; it beats three times in that time.
 PRESENCE = 15.0
+#: Seconds without an answer after which a Redis hangs; one that refuses says so at once.
+HANGS = 1.0
 
 Verdict = Literal["new", "run", "twin", "letter", "busy", "wait", "poison"]
 
@@ -66,7 +70,8 @@ class Custody:
         self.keys = keys
         self.max_crashes = max_crashes
         self._ttl = max(int(ttl), 1)
-        self._run = Scripts(client, keys)
+        self._scripts = Scripts(client, keys)
+        self._rests_until = 0.0
 
     def start(self, passage: Passage, boot: str, worker: str = "", *, redelivered: bool = False) -> Started:
         """Ask whether this worker may run the message; if so it is now the one that runs it."""
@@ -114,6 +119,19 @@ class Custody:
         """The worker ends in order."""
         with reachable(self.client):
             self.client.delete(self.keys.worker(identity.boot), self.keys.running(identity.boot))
+
+    def _run(self, name: str, arguments: Any) -> Any:
+        """One script. A Redis that hangs keeps one task waiting, not each: it is left alone for as long again."""
+        began = time.monotonic()
+        if began < self._rests_until:
+            raise StoreUnavailable(f"the dead-letter store in Redis at {address(self.client)} hung a moment ago")
+        try:
+            return self._scripts(name, arguments)
+        except StoreUnavailable:
+            took = time.monotonic() - began
+            if took >= HANGS:
+                self._rests_until = began + 2 * took
+            raise
 
     def _start(self, passage: Passage, boot: str, worker: str, redelivered: bool) -> tuple[Started, str]:
         asked = uuid.uuid4().hex  # the client asks once more when the connection is lost, and the answer with it

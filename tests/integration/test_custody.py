@@ -9,11 +9,16 @@ from dataclasses import replace
 import pytest
 import redis
 
+from celery_recovery import custody as custody_module
 from celery_recovery.custody import Custody
+from celery_recovery.exceptions import StoreUnavailable
 from celery_recovery.identity import Identity
 from celery_recovery.passage import Passage
+from celery_recovery.redis.client import connect
 from celery_recovery.redis.keys import Keys
+from tests.integration.jobs_client import eventually
 from tests.lost_replies import connect_losing, lost_reply
+from tests.services import RedisServer
 
 FIRST = Passage(life="l")
 
@@ -225,3 +230,26 @@ def test_records_expire(custody):
     custody.leave(Passage(life="m"), "c", boot)
     custody.end(Passage(life="n"), "done")
     assert all(custody.client.ttl(key) > 0 for key in custody.client.scan_iter("*"))
+
+
+@pytest.mark.faults
+def test_a_redis_that_hangs_keeps_one_task_waiting(own_redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next ones are told at once, for as long again; then it is asked again, and answers."""
+    monkeypatch.setattr(custody_module, "HANGS", 0.3)
+    custody = Custody(connect(own_redis.url(), socket_timeout=0.5), Keys(), ttl=60, max_crashes=3)
+    custody.end(FIRST, "done")
+    own_redis.pause()
+    with pytest.raises(StoreUnavailable, match="does not answer"):
+        custody.end(FIRST, "done")
+    own_redis.resume()
+    with pytest.raises(StoreUnavailable, match="hung a moment ago"):
+        custody.end(FIRST, "done")
+    eventually(lambda: _answers(custody), what="an answer")
+
+
+def _answers(custody: Custody) -> bool:
+    try:
+        custody.end(FIRST, "done")
+    except StoreUnavailable:
+        return False
+    return True

@@ -48,6 +48,20 @@ class TestStart:
         assert custody.start(following, boot).verdict == "run"
         assert custody.start(FIRST, boot, redelivered=True).verdict == "twin"
 
+    def test_released_from_parking_while_the_original_runs(self, custody):
+        """Its worker was killed between parking and acknowledging it, and both come at once: the second waits."""
+        boot = worker(custody, "a", "l")
+        assert custody.start(FIRST, boot, redelivered=True).verdict == "new"
+        released = FIRST.next()
+        assert custody.start(released, worker(custody, "b")).verdict == "busy"
+        custody.end(FIRST, "done")
+        assert custody.start(released, "b", redelivered=True).verdict == "twin"
+
+    def test_released_from_parking_before_the_original_comes(self, custody):
+        """The other way round."""
+        assert custody.start(FIRST.next(), worker(custody, "b")).verdict == "new"
+        assert custody.start(FIRST, worker(custody, "a"), redelivered=True).verdict == "twin"
+
     def test_published_twice(self, custody):
         """The same copy a second time, not redelivered, while the first runs: it was published twice."""
         boot = worker(custody, "a")
@@ -93,10 +107,13 @@ class TestStart:
         assert custody.start(following, boot).verdict == "run"
 
     def test_failover_that_forgot_the_announcement(self, custody):
-        """Redis knows less than it was told: the copy runs all the same."""
-        boot = worker(custody, "a", "l")
-        custody.start(FIRST, boot, redelivered=True)
-        assert custody.start(FIRST.next(), worker(custody, "b")).verdict == "run"
+        """Redis knows less than it was told: the copy runs all the same, once the step before is not said to run."""
+        custody.start(FIRST, worker(custody, "a", "l"), redelivered=True)
+        following = FIRST.next()
+        assert custody.start(following, worker(custody, "b")).verdict == "busy"
+        custody.client.hset(custody.keys.attempt("l"), "at", 1)  # longer ago than a worker may be silent about it
+        worker(custody, "a")
+        assert custody.start(following, "b", redelivered=True).verdict == "run"
 
 
 class TestCrashes:

@@ -188,19 +188,21 @@ def test_shown_without_being_decoded(entrance: Entrance) -> None:
 def test_a_line_goes_on_after_a_failure() -> None:
     """What could not be done stands at its end, and is done later; nothing is forgotten."""
     tried: list[int] = []
-    through = threading.Event()
+    filled, through = threading.Event(), threading.Event()
 
     def work(thing: int) -> bool:
         tried.append(thing)
         if thing == 3:
             through.set()
         if thing == 1 and tried.count(1) == 1:
+            assert filled.wait(10)
             raise OSError("not now")
         return True
 
     line: Line[int] = Line("test", work)
     for thing in (1, 2, 3):
         line.put(thing)
+    filled.set()
     assert not line.wait_empty(1)
     assert through.wait(10)
     assert line.wait_empty(10)

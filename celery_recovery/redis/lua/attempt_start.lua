@@ -18,7 +18,7 @@
            'new'     go on; nothing was known of this life
            'run'     go on
            'twin'    another copy has taken its place, or it has ended: drop it
-           'busy'    another worker, which lives, still runs it: ask again later
+           'busy'    a worker that lives still runs it, or the message that this one follows: ask again later
            'letter'  a dead letter of it was meant to be written, and may not have been: write it
            'wait'    it has crashed a worker, and so has another that this worker runs now: ask again later
            'poison'  it has crashed its worker too often
@@ -35,6 +35,9 @@ if known then
   crashes, seen, verdict = known.crashes, known.seen ~= '' and known.seen or '[]', 'run'
   if known.state == 'done' or known.step > step or is_revoked(known, copy) then
     return {'twin', crashes, seen, known.ended}
+  end
+  if known.step < step and copy ~= '' and known.state == 'running' and is_running(known, life, at) then
+    return {'busy', crashes, seen, known.boot} -- parked, and delivered again all the same; that one is under way
   end
   if known.step == step then
     if known.copy ~= copy or known.state == 'left' then return {'twin', crashes, seen, known.ended} end

@@ -99,7 +99,7 @@ def _admit_passage(parts: Parts, task: Task, request: Context, passage: Passage,
         _unchecked(task, request, exc)
         return None
     if started.verdict in PUT_OFF:
-        _put_off(parts, task, request, passage, started.verdict)
+        raise put_off(parts, task, request, passage, started.verdict)
     if started.verdict == "twin":
         _finish_for(task, request, started.ended)
         _drop(task, request, "twin")
@@ -142,7 +142,7 @@ def _drop_if_stored(parts: Parts, task: Task, request: Context, passage: Passage
     if request.chord and request.group and hasattr(task.backend, "client"):  # Redis counts each member once
         task.backend.on_chord_part_return(request, states.SUCCESS, meta.get("result"))
         if chord_is_claimed(task.app.backend, request):  # by the process that died at it: the claim ends by itself
-            _put_off(parts, task, request, passage, "busy")
+            raise put_off(parts, task, request, passage, "busy")
     _drop(task, request, "succeeded", AlreadyDone)
 
 
@@ -171,14 +171,13 @@ def _finish_for(task: Task, request: Context, ended: Mapping[str, Any] | None) -
         raise failure
 
 
-def _put_off(parts: Parts, task: Task, request: Context, passage: Passage, why: str) -> None:
-    if (
-        parts.custody is not None and "recovery_claimed" in request.__dict__
-    ):  # asked again, it will have crashed nothing
+def put_off(parts: Parts, task: Task, request: Context, passage: Passage, why: str) -> BaseException:
+    """Publish it for later; what to leave with. Asked again, it will have crashed nothing."""
+    if parts.custody is not None and "recovery_claimed" in request.__dict__:
         with suppress(StoreUnavailable):
             parts.custody.end(passage, "waiting")
-    request.recovery_outcome = parts.actions.put_off(task, request, passage, PUT_OFF[why], why)
-    raise request.recovery_outcome
+    outcome = request.recovery_outcome = parts.actions.put_off(task, request, passage, PUT_OFF[why], why)
+    return outcome
 
 
 def _drop(task: Task, request: Context, reason: str, how: type[Ignore] = Ignore) -> None:

@@ -257,6 +257,18 @@ class Settings:
             "more than what a task says. None: there are none.",
         ),
     )
+    checkpoint_ttl: float = field(
+        default=30 * _DAY,
+        metadata=_about(
+            _positive,
+            "Seconds that the checkpoint of a task that has not succeeded is kept after it was saved last. Longer than "
+            "a letter waits for its replay.",
+        ),
+    )
+    checkpoint_size: int = field(
+        default=262_144,
+        metadata=_about(_positive_count, "Most bytes of a checkpoint, as JSON."),
+    )
     publish_timeout: float = field(
         default=30.0,
         metadata=_about(_positive, "Seconds to go on trying to publish a retry or a letter while the broker is away."),

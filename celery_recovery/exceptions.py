@@ -11,6 +11,8 @@
     │   ├── NotAnException            in the result of a task that raised, say, asyncio.CancelledError
     │   ├── CircuitOpen(circuit)      a call was refused: what it needs is down; says when it is worth asking again
     │   ├── IllegalTransition         what a person asks of a circuit is not possible in its state (`circuit/state.py`)
+    │   ├── CheckpointFenced          another run of this task has taken over its checkpoint
+    │   ├── CheckpointTooLarge        (also a ValueError) a state is larger than `recovery_checkpoint_size`
     │   └── DiscardedLetter           in the result of a held task whose letter was discarded
     └── RecoveryControl               raised *by tasks*: an instruction, not a failure
         ├── RetryIn(seconds)          run again after this delay; uses an attempt
@@ -33,6 +35,8 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 __all__ = (
+    "CheckpointFenced",
+    "CheckpointTooLarge",
     "CircuitOpen",
     "ConfigurationError",
     "Discard",
@@ -146,6 +150,14 @@ class CircuitOpen(RecoveryError):
             return _documented(type(self))
         when = "" if self.retry_after is None else f", worth asking again in {self.retry_after:.3g} s"
         return f"the circuit {self.circuit!r} is {self.state}{when}"
+
+
+class CheckpointFenced(RecoveryError):
+    """Another run of this task has taken over its checkpoint: this one is not to go on."""
+
+
+class CheckpointTooLarge(RecoveryError, ValueError):
+    """The state is larger than a checkpoint may be."""
 
 
 class RecoveryControl(Exception):

@@ -26,6 +26,7 @@ from celery_recovery.redis.keys import Keys
 from celery_recovery.task_options import circuit_policy
 
 if TYPE_CHECKING:
+    from celery_recovery.checkpoint import CheckpointStore
     from celery_recovery.circuit.breaker import CircuitBreaker
     from celery_recovery.circuit.circuits import Circuits
     from celery_recovery.circuit.machine import Change
@@ -107,6 +108,19 @@ class Parts:
         return Parking(
             self.redis, self.keys, Publisher(self.app, patient), self.store,
             pace=lambda name, most: self.circuits.pace(name, most),  # noqa: PLW0108  # made when first used
+        )  # fmt: skip
+
+    @cached_property
+    def checkpoints(self) -> CheckpointStore | None:
+        """What tasks save of where they stand; None without Redis."""
+        if self.redis is None:
+            return None
+        from celery_recovery.checkpoint import CheckpointStore
+
+        settings = self.settings
+        return CheckpointStore(
+            self.redis, self.keys,
+            ttl=settings.checkpoint_ttl, kept=settings.attempt_ttl, most=settings.checkpoint_size,
         )  # fmt: skip
 
     @cached_property

@@ -54,12 +54,19 @@ from celery_recovery.dead_letters.origin import Origin
 from celery_recovery.dead_letters.state import LetterState
 from celery_recovery.decision import Action, Ask, Asked, Decision, Reason, Situation, decide, unix_time
 from celery_recovery.errors.model import ErrorInfo, ErrorType
-from celery_recovery.exceptions import ConfigurationError, NotAnException, Quarantine, RecoveryControl
+from celery_recovery.exceptions import (
+    CheckpointFenced,
+    ConfigurationError,
+    NotAnException,
+    Quarantine,
+    RecoveryControl,
+)
 from celery_recovery.handing_over import HandingOver
 from celery_recovery.history import History
 from celery_recovery.interrupts import ends_more_than_the_task, is_pools_time_limit, undisturbed
 from celery_recovery.monitoring.watch import Watch
 from celery_recovery.policy import RecoveryPolicy
+from celery_recovery.task_checkpoints import fenced, finish_checkpoints
 from celery_recovery.task_circuits import counted, enter, give_back, succeeded
 from celery_recovery.task_options import check_circuits, course_within, task_policy
 from celery_recovery.telling import as_told, letter_told
@@ -106,6 +113,12 @@ class Recovery(HandingOver):
             self.admit(task, request)
             enter(self, task, request)
             result = body()
+            finish_checkpoints(request)
+        except CheckpointFenced as exc:  # another run has it: not a failure, and nothing to be said of its end
+            give_back(request)
+            if request.is_eager:
+                raise
+            raise fenced(self, task, request) from exc
         except (Ignore, Reject, Retry) as exc:
             self.stepped_aside(request, exc)
             raise

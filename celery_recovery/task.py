@@ -19,6 +19,7 @@ from celery.exceptions import Ignore, Reject, Retry
 from celery.utils.time import maybe_make_aware
 
 from celery_recovery.call import merged_call
+from celery_recovery.checkpoint import Checkpoint
 from celery_recovery.circuit.policy import CircuitPolicy
 from celery_recovery.decision import Asked
 from celery_recovery.following import body_has_ended, mark_following, publish_following
@@ -28,6 +29,7 @@ from celery_recovery.passage import new_message_id
 from celery_recovery.policy import RetryPolicy
 from celery_recovery.recovery import Recovery
 from celery_recovery.results import GUARD, guarded
+from celery_recovery.task_checkpoints import checkpoint_of
 from celery_recovery.task_options import UNSAID, said
 
 __all__ = ("RecoverableTask",)
@@ -123,6 +125,11 @@ class RecoverableTask(Task):  # type: ignore[misc]  # celery is untyped
     @backend.setter
     def backend(self, value: Any) -> None:
         self._backend = value
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """Where this run stands: `self.checkpoint.load(default)`, `.save(state)`, `.clear()`. See `checkpoint.py`."""
+        return checkpoint_of(Recovery.of(self.app), self, self.request)
 
     def _is_plain(self, kwargs: Mapping[str, Any]) -> bool:  # noqa: ARG002  # for subclasses
         return self.name in _STEERING

@@ -38,6 +38,10 @@
                                      tried again (unix s). At most 100,000; an entry goes with its record
     <root>owed:<id>            hash  that result, and what storing it needs (`results/owed.py`). Goes when it is
                                      settled, or expires with `result_expires`
+    <root>:checkpoints         zset  name of a checkpoint, scored by when it was saved (unix s). Entries go when
+                                     its task succeeds
+    <root>:checkpoint:<name>   hash  its state, its fence, and whose it is (`checkpoint.py`). Expires after
+                                     `recovery_checkpoint_ttl`, and a day after a success
     <prefix>:{rates}:<bucket>  hash  counts of one minute (`monitoring/stats.py`). Expires after the retention
     <prefix>:{circuits}        zset  name of a circuit, scored by when it was last used (unix s). At most 10,000, each
                                      for a week
@@ -77,6 +81,8 @@ local INDEXED = {{{indexed}}}
 local COUNTED = {{{counted}}}
 local ALL, FINISHED, TOTALS = ROOT .. 'all', ROOT .. 'finished', ROOT .. 'totals'
 local OWED = ROOT .. 'owed'
+local CHECKPOINTS = ROOT .. 'checkpoints'
+local function checkpoint_key(name) return ROOT .. 'checkpoint:' .. name end
 local function owed_key(id) return ROOT .. 'owed:' .. id end
 local function letter_key(id) return ROOT .. 'letter:' .. id end
 local function message_key(id) return ROOT .. 'message:' .. id end
@@ -109,6 +115,7 @@ class Keys:
         self.totals = f"{self.root}totals"
         self.operations = f"{self.root}operations"
         self.owed = f"{self.root}owed"
+        self.checkpoints = f"{self.root}checkpoints"
         self.parked_due = f"{self.root}parked-due"
         self.parked_refused = f"{self.root}parked-refused"
         self.parked_circuits = f"{self.root}parked-circuits"
@@ -144,6 +151,10 @@ class Keys:
     def running(self, boot: str) -> str:
         """What it runs that came back, or was retried."""
         return f"{self.root}running:{boot}"
+
+    def checkpoint(self, name: str) -> str:
+        """One checkpoint: the state, and whose it is."""
+        return f"{self.root}checkpoint:{name}"
 
     def parked(self, key: str) -> str:
         """What a parked task is filtered by, and the claim on it."""

@@ -1,0 +1,26 @@
+--[[
+  A run saves its state, unless another has taken the checkpoint over.
+
+  KEYS[1]  root of the store's keys
+
+  ARGV[1]  name of the checkpoint
+  ARGV[2]  fence of the run
+  ARGV[3]  state; '': none any more
+  ARGV[4]  seconds after which it is dropped unless it is saved again
+
+  Returns  '1' if it is saved, '0' if the run is fenced off
+]]
+-- include now
+
+local name, fence, state, ttl = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
+local key, at = checkpoint_key(name), now()
+if redis.call('HGET', key, 'fence') ~= fence then return '0' end
+if state == '' then
+  redis.call('HDEL', key, 'state', 'saved_at', 'saves', 'size')
+else
+  redis.call('HSET', key, 'state', state, 'saved_at', at, 'size', #state)
+  redis.call('HINCRBY', key, 'saves', 1)
+end
+redis.call('EXPIRE', key, ttl)
+redis.call('ZADD', CHECKPOINTS, at, name)
+return '1'

@@ -41,6 +41,7 @@ Exit codes, of every command:
         "dlq": "celery_recovery.cli.dlq:dlq",
         "parked": "celery_recovery.cli.parked:parked",
         "circuits": "celery_recovery.cli.circuits:circuits",
+        "checkpoints": "celery_recovery.cli.checkpoints:checkpoints",
         "doctor": "celery_recovery.cli.doctor:doctor",
     },
     epilog=EXIT_CODES,

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from celery_recovery.dead_letters.state import LetterState
     from celery_recovery.errors import ErrorClassifier, ErrorInfo, ErrorSeverity, ErrorType, classify
     from celery_recovery.exceptions import (
+        CheckpointFenced,
+        CheckpointTooLarge,
         CircuitOpen,
         ConfigurationError,
         Discard,
@@ -48,6 +50,8 @@ __version__ = "0.1.0"
 
 _HOME = {
     "BackoffStrategy": "backoff",
+    "CheckpointFenced": "exceptions",
+    "CheckpointTooLarge": "exceptions",
     "CircuitBreaker": "circuit.breaker",
     "CircuitOpen": "exceptions",
     "CircuitPolicy": "circuit.policy",
@@ -84,6 +88,8 @@ _HOME = {
 
 __all__ = (
     "BackoffStrategy",
+    "CheckpointFenced",
+    "CheckpointTooLarge",
     "CircuitBreaker",
     "CircuitOpen",
     "CircuitPolicy",

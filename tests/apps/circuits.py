@@ -96,3 +96,17 @@ def stuck(token: str) -> str:
         pause(token, 60)
     need(token)
     return token
+
+
+@app.task(base=RecoverableTask, circuit="dependency", circuit_policy=QUICK)
+def number(token: str, value: int) -> int:
+    need(token)
+    return value
+
+
+@app.task(base=RecoverableTask, circuit="dependency", circuit_policy=QUICK)
+def needs_fixing(token: str) -> str:
+    if not ledger().fixed(token):
+        raise ValueError("not yet")
+    need(token)
+    return token

@@ -9,11 +9,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from celery import chain, chord
+from celery.exceptions import TaskRevokedError
 
 from celery_recovery import Recovery
 from celery_recovery.circuit.state import CircuitState
 from celery_recovery.circuit.view import CircuitView
-from celery_recovery.parking import ParkedFilter
+from celery_recovery.parking import ParkedFilter, ParkedTask
 from tests.integration.jobs_client import Jobs, eventually
 from tests.services import RedisServer, Worker
 
@@ -46,6 +48,11 @@ class Circuits(Jobs):
         parked = Recovery.of(self.app).parked
         assert parked is not None
         return parked.count()
+
+    def parked(self) -> list[ParkedTask]:
+        parked = Recovery.of(self.app).parked
+        assert parked is not None
+        return list(parked.find().tasks)
 
     def calls(self, tokens: list[str]) -> int:
         return sum(self.ledger.lines(token).count("call") for token in tokens)
@@ -259,3 +266,53 @@ def test_declared_twice(on_redis: Circuits) -> None:
     on_redis.done([f"{how}-{n}" for how in ("call", "differs") for n in range(3)])
     assert worker.log.count("has other settings") == 1
     assert "recovery_circuits is the place" in worker.log
+
+
+@pytest.mark.parametrize("pool", ["threads", "gevent", "solo"])
+def test_other_pools(on_redis: Circuits, pool: str) -> None:
+    """Where tasks share a process the same holds."""
+    on_redis.worker(concurrency=4, pool=pool)
+    tokens = on_redis.broken(count=10)
+    eventually(lambda: on_redis.waiting() >= 5, what="tasks wait outside")
+    on_redis.back()
+    on_redis.done(tokens)
+    assert on_redis.dead_letters.count() == 0
+
+
+def test_canvas(circuits: Circuits) -> None:
+    """What waits is still a member of its chain and its chord."""
+    circuits.worker(concurrency=4)
+    circuits.broken()
+    joined = chain(circuits.sig("call", "first"), circuits.sig("call", "second").set(immutable=True)).apply_async()
+    body = circuits.app.signature("tests.apps.jobs.total", kwargs={"token": "body"})
+    total = chord([circuits.sig("number", f"member-{n}", n) for n in range(3)])(body)
+    eventually(lambda: circuits.waiting() >= 4, what="they wait")
+    circuits.back()
+    assert joined.get(timeout=40) == "second"
+    assert total.get(timeout=40) == 0 + 1 + 2
+    assert circuits.ledger.lines("body") == ["total 3"]
+
+
+def test_a_replay_waits_too(circuits: Circuits) -> None:
+    """Put back while its circuit is open, a letter's task is parked, and recovered when it has run."""
+    circuits.worker(concurrency=4)
+    result = circuits.send("needs_fixing", "token", task_id="fixed-later")
+    eventually(circuits.dead_letters.count, what="its letter")
+    circuits.ledger.fix("token")
+    circuits.broken()
+    assert circuits.dead_letters.replay(result.id).published == 1
+    eventually(lambda: any(one.id == result.id for one in circuits.parked()), what="it waits")
+    circuits.back()
+    circuits.done(["token"])
+    eventually(lambda: circuits.dead_letters.get(result.id).state.value == "recovered", what="its letter is recovered")
+    assert circuits.ledger.lines("token").count("done") == 1
+
+
+def test_a_message_that_expires(on_redis: Circuits) -> None:
+    """It does not wait for ever: it ends as an expired task does."""
+    on_redis.worker(concurrency=4)
+    on_redis.broken()
+    result = on_redis.send("call", "late", expires=2)
+    with pytest.raises(TaskRevokedError, match="expired"):
+        result.get(timeout=40)
+    assert on_redis.ledger.lines("late") == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -15,6 +16,7 @@ from celery.exceptions import TaskRevokedError
 from celery_recovery import Recovery
 from celery_recovery.circuit.state import CircuitState
 from celery_recovery.circuit.view import CircuitView
+from celery_recovery.monitoring.events import EVENT
 from celery_recovery.parking import ParkedFilter, ParkedTask
 from tests.integration.jobs_client import Jobs, eventually
 from tests.services import RedisServer, Worker
@@ -316,3 +318,59 @@ def test_a_message_that_expires(on_redis: Circuits) -> None:
     with pytest.raises(TaskRevokedError, match="expired"):
         result.get(timeout=40)
     assert on_redis.ledger.lines("late") == []
+
+
+def test_a_queue_of_its_own_is_paused(worker: Callable[..., Worker], broker_url: str, other_redis_url: str) -> None:
+    """Its tasks wait at the broker, and not one after the other in a worker's hands; others go on."""
+    conf = {"recovery_circuits": {NEEDED: {"pauses": ["dependent"]}}}
+    jobs = Circuits(worker, broker_url, other_redis_url, conf=conf)
+    running = jobs.worker(concurrency=2, queues=("celery", "dependent"))
+    breaker = Recovery.of(jobs.app).circuits.get(NEEDED)
+    breaker.force_open(reason="maintenance")
+    assert running.wait_log("queue dependent is paused")
+    for n in range(5):
+        jobs.send("call", f"token-{n}", queue="dependent")
+    jobs.app.send_task("tests.apps.jobs.fine", ("other",))
+    eventually(lambda: jobs.ledger.lines("other"), what="another queue's task")
+    assert (jobs.waiting(), jobs.calls([f"token-{n}" for n in range(5)])) == (0, 0)
+    breaker.close()
+    jobs.done([f"token-{n}" for n in range(5)])
+    assert running.wait_log("queue dependent is consumed again")
+
+
+def test_told_of_transitions(on_redis: Circuits) -> None:
+    """Whoever watches the cluster gets an event, and the log of the process that saw it a line with the figures."""
+    running = on_redis.worker(concurrency=4)
+    heard: list[dict[str, Any]] = []
+    with on_redis.app.connection_for_read() as connection:
+        receiver = on_redis.app.events.Receiver(connection, handlers={EVENT: heard.append})
+        with receiver.consumer_context():
+            on_redis.broken()
+            with contextlib.suppress(TimeoutError):
+                for _ in receiver.consume(limit=None, timeout=10, wakeup=False):
+                    if heard:
+                        break
+    told = heard[0]  # which one, depends on when this process could listen
+    (change,) = [one for one in on_redis.view().history if one.generation == told["generation"]]
+    assert (told["circuit"], told["before"], told["after"], told["cause"], told["detail"]) == (
+        NEEDED, change.before.value, change.after.value, change.cause.value, change.detail,
+    )  # fmt: skip
+    assert running.wait_log(r"circuit dependency: closed -> open, consecutive_failures \(calls \d+, failed \d+")
+
+
+def test_redis_forgets_everything(on_redis: Circuits) -> None:
+    """The circuit's Redis is flushed in the middle of an outage: it opens anew, and late reports do no harm."""
+    on_redis.worker(concurrency=4)
+    on_redis.broken()
+    client = Recovery.of(on_redis.app).circuits.client
+    generation = on_redis.view().generation
+    for key in client.scan_iter("*{circuit*"):
+        client.delete(key)
+    tokens = [f"later-{n}" for n in range(12)]
+    for token in tokens:
+        on_redis.send("call", token, task_id=token)
+    on_redis.opens()
+    assert on_redis.view().generation > generation
+    on_redis.back()
+    on_redis.done([*tokens, *(f"call-{n}" for n in range(8))], 60)
+    assert on_redis.dead_letters.count() == 0

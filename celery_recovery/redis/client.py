@@ -43,8 +43,11 @@ def connect(url: str, **options: Any) -> redis.Redis:
     return redis.Redis.from_url(_CERT.sub(lambda flag: flag[1].lower(), url), **settings)
 
 
-def address(client: redis.Redis) -> str:
+def address(client: redis.Redis | redis.RedisCluster) -> str:
     """Where the client connects to, for messages: `"host:port/db"` or a socket's path; never the password."""
+    if isinstance(client, redis.RedisCluster):
+        node = client.get_default_node()  # type: ignore[no-untyped-call]
+        return f"{node.host}:{node.port}, a cluster" if node is not None else "a cluster"
     found = client.connection_pool.connection_kwargs
     database = found.get("db") or 0
     where = found.get("path") or f"{found.get('host', 'localhost')}:{found.get('port', 6379)}"

@@ -29,7 +29,7 @@ from celery_recovery.results.owed import chord_is_claimed
 if TYPE_CHECKING:
     from celery_recovery.parts import Parts
 
-__all__ = ("AlreadyDone", "admit", "is_first", "passage_of", "replay_of")
+__all__ = ("AlreadyDone", "admit", "is_first", "note_waiting", "passage_of", "put_off", "replay_of")
 
 logger = logging.getLogger("celery_recovery")
 
@@ -172,12 +172,17 @@ def _finish_for(task: Task, request: Context, ended: Mapping[str, Any] | None) -
 
 
 def put_off(parts: Parts, task: Task, request: Context, passage: Passage, why: str) -> BaseException:
-    """Publish it for later; what to leave with. Asked again, it will have crashed nothing."""
+    """Publish it for later; what to leave with."""
+    note_waiting(parts, request, passage)
+    outcome = request.recovery_outcome = parts.actions.put_off(task, request, passage, PUT_OFF[why], why)
+    return outcome
+
+
+def note_waiting(parts: Parts, request: Context, passage: Passage) -> None:
+    """Note that the message leaves without a run and comes again: it will have crashed nothing. Never raises."""
     if parts.custody is not None and "recovery_claimed" in request.__dict__:
         with suppress(StoreUnavailable):
             parts.custody.end(passage, "waiting")
-    outcome = request.recovery_outcome = parts.actions.put_off(task, request, passage, PUT_OFF[why], why)
-    return outcome
 
 
 def _drop(task: Task, request: Context, reason: str, how: type[Ignore] = Ignore) -> None:

@@ -28,10 +28,10 @@ from billiard.exceptions import TimeLimitExceeded
 from celery import Task
 from celery.app.task import Context
 
-from celery_recovery.admission import passage_of
+from celery_recovery.admission import note_waiting, passage_of
 from celery_recovery.decision import Reason
 from celery_recovery.errors.model import ErrorInfo
-from celery_recovery.exceptions import CircuitOpen, ConfigurationError, StoreUnavailable
+from celery_recovery.exceptions import CircuitOpen, ConfigurationError
 from celery_recovery.history import History
 from celery_recovery.task_options import circuit_policy
 
@@ -172,13 +172,7 @@ def _empty(parts: Parts, task: Task, request: Context, name: str) -> None:
 def _park(parts: Parts, task: Task, request: Context, seconds: float, reason: str, circuit: str) -> None:
     """Park it, and leave with `Ignore`; where it cannot be parked it is put off by the broker."""
     passage = passage_of(request)
-    if (
-        parts.custody is not None and "recovery_claimed" in request.__dict__
-    ):  # asked again, it will have crashed nothing
-        try:
-            parts.custody.end(passage, "waiting")
-        except StoreUnavailable:
-            logger.debug("custody of %s was not told that it waits", request.id)
+    note_waiting(parts, request, passage)
     request.recovery_outcome = parts.actions.park(parts.parked, task, request, passage, seconds, reason, circuit)
     raise request.recovery_outcome
 

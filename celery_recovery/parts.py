@@ -23,7 +23,6 @@ from celery_recovery.parking import Parking
 from celery_recovery.parking.release import PATIENCE
 from celery_recovery.redis.client import connect
 from celery_recovery.redis.keys import Keys
-from celery_recovery.task_options import circuit_policy
 
 if TYPE_CHECKING:
     from celery_recovery.checkpoint import CheckpointStore
@@ -133,10 +132,11 @@ class Parts:
         client = connect(url, socket_timeout=CIRCUIT_TIMEOUT, socket_connect_timeout=CIRCUIT_TIMEOUT) if url else None
         made = Circuits(client, settings.key_prefix, settings.circuits, self._circuit_changed)
         for task in list(self.app.tasks.values()):
-            if getattr(task, "circuit_policy", None) is not None:
+            policy = getattr(task, "recovery_circuit_policy", None)
+            if policy is not None:
                 for name in task.recovery_circuits:
                     if isinstance(name, str):
-                        made.declare(name, circuit_policy(type(task)), task.name)
+                        made.declare(name, policy, task.name)
         return made
 
     def _circuit_changed(self, circuit: CircuitBreaker, change: Change) -> None:

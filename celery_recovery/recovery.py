@@ -377,7 +377,7 @@ class Recovery(HandingOver):
         mode = task.recovery_on_dead_letter
         try:
             task_policy(task, None)
-            task.recovery_circuits = check_circuits(task)
+            task.recovery_circuits, task.recovery_circuit_policy = check_circuits(task)
             if mode not in (None, "fail", "hold", "auto"):
                 raise ConfigurationError.of("recovery_on_dead_letter", expected="fail, hold or auto", got=mode)
         except ConfigurationError as exc:

@@ -66,8 +66,9 @@ class RecoverableTask(Task):  # type: ignore[misc]  # celery is untyped
     circuit_policy: ClassVar[CircuitPolicy | Mapping[str, Any] | None] = None
     #: What becomes of it while one of them is open: `"park"`, `"fail"`, `"dead_letter"`; None: as the circuit says.
     circuit_on_open: ClassVar[str | None] = None
-    #: `circuit`, checked when the task was bound.
+    #: `circuit` and `circuit_policy`, checked when the task was bound.
     recovery_circuits: ClassVar[tuple[Any, ...]] = ()
+    recovery_circuit_policy: ClassVar[CircuitPolicy | None] = None
     #: What the caller sees when the task is dead-lettered: `"fail"`, `"hold"`, `"auto"`; None: the app's setting.
     recovery_on_dead_letter: ClassVar[str | None] = None
 

@@ -33,7 +33,6 @@ from celery_recovery.decision import Reason
 from celery_recovery.errors.model import ErrorInfo
 from celery_recovery.exceptions import CircuitOpen, ConfigurationError
 from celery_recovery.history import History
-from celery_recovery.task_options import circuit_policy
 
 if TYPE_CHECKING:
     from celery_recovery.circuit.permit import Permit
@@ -68,8 +67,8 @@ def enter(parts: Parts, task: Task, request: Context) -> None:
     request.recovery_permits = permits
     for name in circuits_of(task, request.args or (), request.kwargs or {}):
         try:
-            if task.circuit_policy is not None:  # of a name that a callable gave: nobody could know it earlier
-                parts.circuits.declare(name, circuit_policy(type(task)), task.name)
+            if task.recovery_circuit_policy is not None:  # a name that a callable gave nobody could know earlier
+                parts.circuits.declare(name, task.recovery_circuit_policy, task.name)
             permits.append(parts.circuits.get(name).acquire())
         except CircuitOpen as exc:
             give_back(request)

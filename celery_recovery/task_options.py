@@ -17,7 +17,7 @@ from celery_recovery.circuit.policy import ON_OPEN, TASK_DEFAULTS, CircuitPolicy
 from celery_recovery.exceptions import ConfigurationError
 from celery_recovery.policy import Course, RecoveryPolicy, RecoveryStrategy, RetryPolicy
 
-__all__ = ("UNSAID", "check_circuits", "circuit_policy", "course_within", "declared_circuits", "said", "task_policy")
+__all__ = ("UNSAID", "check_circuits", "course_within", "declared_circuits", "said", "task_policy")
 
 #: What `said` answers for an option that the task does not set; None is a word of its own (`max_retries=None`).
 UNSAID: Any = object()
@@ -70,25 +70,24 @@ def declared_circuits(task: type[Task]) -> tuple[Any, ...]:
     return tuple(getattr(one, "__func__", one) for one in listed)
 
 
-def circuit_policy(task: type[Task]) -> CircuitPolicy:
-    """The task's `circuit_policy=` over the defaults. Raises `ConfigurationError`."""
-    return CircuitPolicy.of(task.circuit_policy, "circuit_policy", TASK_DEFAULTS)
+def check_circuits(task: type[Task]) -> tuple[tuple[Any, ...], CircuitPolicy | None]:
+    """`declared_circuits`, and the task's `circuit_policy=` over the defaults; None: it says nothing of them.
 
-
-def check_circuits(task: type[Task]) -> tuple[Any, ...]:
-    """`declared_circuits`; what makes no sense is refused where the task is declared. Raises `ConfigurationError`."""
+    What makes no sense is refused where the task is declared. Raises `ConfigurationError`.
+    """
     declared = declared_circuits(task)
     for one in declared:
         if isinstance(one, str):
             circuit_name(one, "circuit")
         elif not callable(one):
             raise ConfigurationError.of("circuit", expected="a name, a callable, or a list of these", got=one)
-    circuit_policy(task)
     on_open = task.circuit_on_open
     if on_open is not None and on_open not in ON_OPEN:
         expected = f"one of {', '.join(ON_OPEN)}"
         raise ConfigurationError.of("circuit_on_open", expected=expected, got=on_open, known=ON_OPEN)
-    return declared
+    if task.circuit_policy is None:
+        return declared, None
+    return declared, CircuitPolicy.of(task.circuit_policy, "circuit_policy", TASK_DEFAULTS)
 
 
 def _autoretry(task: type[Task] | Task) -> dict[Any, Any]:

@@ -53,7 +53,7 @@ class Circuits:
     def declare(self, name: str, policy: CircuitPolicy, who: str) -> None:
         """A task (`who`) wants this circuit to be so. The first wins; one that wants it otherwise is warned of."""
         known, first = self._declared.setdefault(name, (policy, who))
-        if known != policy and (name, who) not in self._warned and len(self._warned) < MOST:
+        if known is not policy and known != policy and (name, who) not in self._warned and len(self._warned) < MOST:
             self._warned.add((name, who))
             logger.warning(
                 "the circuit %r of the task %s has other settings there than in %s; those of %s count."

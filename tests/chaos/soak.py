@@ -67,13 +67,17 @@ class Report:
     stories: list[str] = field(default_factory=list)
     #: Bodies that ran to their end again because their process died before any note of it: allowed.
     excused: int = 0
+    #: The same of messages that came again while neither store nor result backend could be asked: allowed, and said.
+    unchecked: int = 0
     seconds: float = 0.0
 
     def __str__(self) -> str:
         books = ", ".join(f"{count} {place}" for place, count in self.books.most_common())
         kills = ", ".join(f"{count} {victim}" for victim, count in self.kills.most_common())
         found = f"{len(self.violations)} violations" if self.violations else "the books balance"
-        return f"soak on {self.broker}, seed {self.seed}: {found}; {books}; killed {kills}; {self.seconds:.0f} s"
+        again = f"{self.excused} repeated before a note of it, {self.unchecked} while nobody could be asked"
+        told = f"{found}; {books}; {again}; killed {kills}; {self.seconds:.0f} s"
+        return f"soak on {self.broker}, seed {self.seed}: {told}"
 
 
 def services_of(broker: str) -> tuple[str, ...]:
@@ -262,8 +266,15 @@ class Soak:
                 yield f"WRONG EXCEPTION or no need to die: {letter.error.exception} ({letter.reason}: {letter.detail})"
         if done > 1 and excused(site, entry.token, entry.task_id, self.deaths):
             self.report.excused += done - 1
+        elif done > 1 and _ran_unchecked(site, entry.task_id):
+            self.report.unchecked += done - 1
         elif done > 1:
             yield f"REPEATED: its body came to its end {done} times"
+
+
+def _ran_unchecked(site: Site, task_id: str) -> bool:
+    """Whether a worker says that it could ask neither the record of the life nor the result backend about this one."""
+    return sum(f"[{task_id}] starts unchecked" in line for line in site.log.splitlines()) >= 2
 
 
 def _wrong_success(entry: Entry, done: int, letter: Letter | None) -> Iterator[str]:

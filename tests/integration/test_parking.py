@@ -55,7 +55,8 @@ def parked_task(token: str = "t", **changes: Any) -> ParkedTask:
 
 
 def parked_count(jobs: Jobs, count: int) -> None:
-    eventually(lambda: parking_of(jobs).count() == count, what=f"{count} parked tasks")
+    """Thousands take a while on a busy machine."""
+    eventually(lambda: parking_of(jobs).count() == count, 20 + count / 100, f"{count} parked tasks")
 
 
 def unacknowledged(jobs: Jobs) -> bool:
@@ -553,6 +554,7 @@ class TestFaults:
         assert {f"t{n}": jobs.ledger.lines(f"t{n}") for n in range(3)} == {f"t{n}": ["run"] for n in range(3)}
 
     @pytest.mark.slow
+    @pytest.mark.timeout(300)
     def test_five_thousand_wait_without_a_worker(self, jobs_with: Callable[..., Jobs]) -> None:
         """The worker's memory stays flat, all workers are killed, others come, and what is due runs once each."""
         jobs = jobs_with(recovery_park_after=1)

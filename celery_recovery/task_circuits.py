@@ -21,7 +21,6 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable, Iterable, Mapping
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from billiard.exceptions import TimeLimitExceeded
@@ -31,7 +30,7 @@ from celery.app.task import Context
 from celery_recovery.admission import note_waiting, passage_of
 from celery_recovery.decision import Reason
 from celery_recovery.errors.model import ErrorInfo
-from celery_recovery.exceptions import CircuitOpen, ConfigurationError
+from celery_recovery.exceptions import CircuitOpen, ConfigurationError, RecoveryError
 from celery_recovery.history import History
 
 if TYPE_CHECKING:
@@ -46,6 +45,7 @@ logger = logging.getLogger("celery_recovery")
 SOME_TIME = 60.0
 #: Longest wait for an empty budget, in seconds.
 LONGEST_WAIT = 300.0
+_said: set[tuple[str, str]] = set()
 _random = random.SystemRandom()  # children of one fork differ
 
 
@@ -74,7 +74,7 @@ def enter(parts: Parts, task: Task, request: Context) -> None:
             give_back(request)
             _refused(parts, task, request, exc)
         except ConfigurationError as exc:
-            _say_unnamed(task.name, str(exc))
+            _say_unnamed(task.name, "name", str(exc))
     _withdraw(parts, task, request, permits)
 
 
@@ -95,7 +95,8 @@ def counted(parts: Parts, task: Task, request: Context, exc: BaseException, info
         permits = _permits_for(parts, task, request)
     for permit in permits or ():
         policy = parts.circuits.policy(permit.circuit)
-        if info.error_type in policy.counts and info.is_retryable:
+        ours = isinstance(exc, RecoveryError)  # our Redis is away, not what the task depends on
+        if info.error_type in policy.counts and info.is_retryable and not ours:
             permit.failure(exc)
             if permit.token:
                 request.recovery_probe = permit.circuit
@@ -116,18 +117,21 @@ def _named(task: Task, of: Callable[..., Any], args: Iterable[Any], kwargs: Mapp
     try:
         name = of(*args, **kwargs)
     except Exception as exc:  # noqa: BLE001  # the user's code: it may raise anything
-        _say_unnamed(task.name, f"its callable raised {type(exc).__name__}: {exc}")
+        kind = type(exc).__name__
+        _say_unnamed(task.name, kind, f"its callable raised {kind}: {exc}")
         return None
     if name is None or isinstance(name, str):
         return name
-    _say_unnamed(task.name, f"its callable gave {type(name).__name__} where a name or None was expected")
+    kind = type(name).__name__
+    _say_unnamed(task.name, kind, f"its callable gave {kind} where a name or None was expected")
     return None
 
 
-@cache
-def _say_unnamed(task: str, why: str) -> None:
-    """Once for each reason: the task runs without that circuit."""
-    logger.error("task %s runs without a circuit: %s", task, why, extra={"action": "circuit_unnamed", "task": task})
+def _say_unnamed(task: str, kind: str, why: str) -> None:
+    """The task runs without that circuit. Once for each task and kind of reason: the text may have its arguments."""
+    if (task, kind) not in _said:
+        _said.add((task, kind))
+        logger.error("task %s runs without a circuit: %s", task, why, extra={"action": "circuit_unnamed", "task": task})
 
 
 # -- refused

@@ -230,7 +230,8 @@ def test_beside_a_plain_worker(fleet: Fleet) -> None:
     fleet.send("work", "theirs", 4)
     eventually(lambda: fleet.starts("theirs"))
     ours = fleet.worker(concurrency=1)
-    fleet.app.control.cancel_consumer("celery", destination=[plain.name], reply=True)
+    cancel = fleet.app.control.cancel_consumer
+    eventually(lambda: cancel("celery", destination=[plain.name], reply=True), what="an answer")
     fleet.send("work", "ours", 3)
     eventually(lambda: fleet.ended("theirs", "ours"))
     assert len(fleet.starts("theirs")) == len(fleet.starts("ours")) == 1
@@ -335,7 +336,7 @@ def test_queues_come_and_go(fleet_with: Callable[..., Fleet], pool: str) -> None
     fleet = fleet_with(task_create_missing_queues=True)
     worker = fleet.worker(pool=pool, concurrency=1)
     control = fleet.app.control
-    assert control.ping(destination=[worker.name], timeout=5)
+    eventually(lambda: control.ping(destination=[worker.name], timeout=1), what="an answer")  # it hears a moment later
     control.add_consumer("late", destination=[worker.name], reply=True, timeout=5)
     fleet.send("work", "in-late", queue="late")
     eventually(lambda: fleet.ended("in-late"))

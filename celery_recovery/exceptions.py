@@ -13,6 +13,9 @@
     │   ├── IllegalTransition         what a person asks of a circuit is not possible in its state (`circuit/state.py`)
     │   ├── CheckpointFenced          another run of this task has taken over its checkpoint
     │   ├── CheckpointTooLarge        (also a ValueError) a state is larger than `recovery_checkpoint_size`
+    │   ├── BatchStopped              too many items of a batch failed, or too many alike: it is one failure
+    │   ├── BatchFailed               a batch is through, with items set aside, and its policy says that this is failing
+    │   ├── SourceChanged             what a batch goes through is not what it was when it began
     │   └── DiscardedLetter           in the result of a held task whose letter was discarded
     └── RecoveryControl               raised *by tasks*: an instruction, not a failure
         ├── RetryIn(seconds)          run again after this delay; uses an attempt
@@ -35,6 +38,8 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 __all__ = (
+    "BatchFailed",
+    "BatchStopped",
     "CheckpointFenced",
     "CheckpointTooLarge",
     "CircuitOpen",
@@ -49,6 +54,7 @@ __all__ = (
     "RecoveryError",
     "RetryIn",
     "Snooze",
+    "SourceChanged",
     "StoreUnavailable",
     "Unroutable",
     "UnserialisableLetter",
@@ -158,6 +164,18 @@ class CheckpointFenced(RecoveryError):
 
 class CheckpointTooLarge(RecoveryError, ValueError):
     """The state is larger than a checkpoint may be."""
+
+
+class BatchStopped(RecoveryError):
+    """Too many items of the batch have failed."""
+
+
+class BatchFailed(RecoveryError):
+    """The batch is through, and items of it were set aside."""
+
+
+class SourceChanged(RecoveryError):
+    """What the batch goes through is not what it was when it began."""
 
 
 class RecoveryControl(Exception):

@@ -27,6 +27,7 @@ from kombu import Queue
 from kombu.serialization import registry
 from kombu.utils.encoding import safe_repr
 
+from celery_recovery.batch.item import BatchHeader
 from celery_recovery.call import Call
 from celery_recovery.dead_letters.chords import renew
 from celery_recovery.dead_letters.exchange import NOT_ENCODABLE, Publisher
@@ -128,6 +129,11 @@ class Actions:
             )  # fmt: skip
             return failure.exc
         return self._held(failure, decision) if hold else failure.exc
+
+    def keep_letter(self, failure: Failure, decision: Decision) -> bool:
+        """Publish the letter of one item of a batch, or else store it; False: it could be kept nowhere."""
+        letter = self._letter(failure, decision, hold=False)
+        return self._publish_letter(failure, letter) or self._store_letter(failure, letter)
 
     def put_off(self, task: Task, request: Context, passage: Passage, seconds: float, why: str) -> BaseException:
         """Publish the same message, due in `seconds`: it can neither run now nor be dropped. No attempt, no failure.
@@ -264,6 +270,8 @@ class Actions:
 
     def _header(self, failure: Failure, history: History) -> dict[str, Any]:
         header = {**history.to_header(), "version": VERSION, "origin": failure.origin._asdict()}
+        if (batch := BatchHeader.of(failure.request.__dict__.get(HEADER))) is not None:
+            header["batch"] = batch.to_dict()
         if failure.onward is not None:
             header.update(failure.onward.to_header())
         return header if failure.replay is None else {**header, "replay": failure.replay}

@@ -163,6 +163,11 @@ class Checkpoint:
         name = checkpoint_name(self._run, key)
         return self._others.get(name) or Checkpoint(self._store, self._run, name, self._others)
 
+    def of_batch(self, name: str) -> Checkpoint:
+        """Where a batch stands, beside what the task itself saves here."""
+        full = f"batch:{name}:{self._name}"
+        return self._others.get(full) or Checkpoint(self._store, self._run, full, self._others)
+
     def load(self, default: Any = None) -> Any:
         """What was saved last, by this run or one before; `default` if nothing was."""
         self._open()

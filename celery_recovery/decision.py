@@ -9,6 +9,7 @@ The rules, in order; the first that applies decides:
     1  the task said so        Quarantine, Discard and Snooze are obeyed; `self.retry()` and RetryIn overrule rule 3
     2  expected                an exception in the task's `throws` is no failure: FAIL, as Celery would
     3  not retryable           the end, at once, unless the user's policy insists on retries (`Situation.explicit`)
+       moved on                a batch of it got further in this attempt: SNOOZE, where a retry is due
        a probe                 its circuit let it through to see whether the dependency is back, and it is not:
                                SNOOZE, where a retry is due; it will be parked, and has used no attempt
     4  attempts used up        the end
@@ -72,6 +73,7 @@ class Reason(str, enum.Enum):
     POLICY = "policy"  # retried, or not, because the policy says so, whatever the fault
     REQUESTED = "requested"  # retried: the task asked for it
     SNOOZED = "snoozed"  # later: the task asked for it
+    MOVED_ON = "moved_on"  # later: a batch got further in this attempt, which does not count
     PROBE = "probe"  # later: it ran to see whether its circuit can close, and it cannot
     QUARANTINED = "quarantined"  # ended: the task asked for it
     DISCARDED = "discarded"  # dropped: the task asked for it
@@ -178,6 +180,8 @@ class Situation:
     refused: tuple[Reason, str] | None = None
     #: The circuit of this name had let it through as a probe, and counts the failure.
     probe: str = ""
+    #: A batch of the task got further in this attempt.
+    moved_on: bool = False
 
     @property
     def max_attempts(self) -> int | None:
@@ -307,6 +311,8 @@ def _retry(situation: Situation, reason: Reason, random: RandomSource) -> Decisi
     attempt, limit = situation.history.attempt, situation.max_attempts
     if situation.probe and limit != 1:
         return _later(situation, _delay(situation, random), f"the circuit {situation.probe!r} stays open", Reason.PROBE)
+    if situation.moved_on and limit != 1:
+        return _later(situation, _delay(situation, random), "it got further in this attempt", Reason.MOVED_ON)
     if limit is not None and attempt >= limit:
         return Decision.ending(situation, Reason.EXHAUSTED, f"attempt {attempt} of {limit} failed")
     delay = _delay(situation, random)

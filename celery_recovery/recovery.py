@@ -55,6 +55,8 @@ from celery_recovery.dead_letters.state import LetterState
 from celery_recovery.decision import Action, Ask, Asked, Decision, Reason, Situation, decide, unix_time
 from celery_recovery.errors.model import ErrorInfo, ErrorType
 from celery_recovery.exceptions import (
+    BatchFailed,
+    BatchStopped,
     CheckpointFenced,
     ConfigurationError,
     NotAnException,
@@ -66,6 +68,7 @@ from celery_recovery.history import History
 from celery_recovery.interrupts import ends_more_than_the_task, is_pools_time_limit, undisturbed
 from celery_recovery.monitoring.watch import Watch
 from celery_recovery.policy import RecoveryPolicy
+from celery_recovery.task_batches import Batches, run_body
 from celery_recovery.task_checkpoints import fenced, finish_checkpoints
 from celery_recovery.task_circuits import counted, enter, give_back, succeeded
 from celery_recovery.task_options import check_circuits, course_within, task_policy
@@ -112,7 +115,7 @@ class Recovery(HandingOver):
         try:
             self.admit(task, request)
             enter(self, task, request)
-            result = body()
+            result = run_body(request, body)
             finish_checkpoints(request)
         except CheckpointFenced as exc:  # another run has it: not a failure, and nothing to be said of its end
             give_back(request)
@@ -202,7 +205,7 @@ class Recovery(HandingOver):
     ) -> Failure:  # fmt: skip
         """Everything that deciding and acting need, as one record."""
         runtime = time.monotonic() - request.recovery_running
-        info = self._classified(exc, task)
+        info = self.classified(exc, task)
         if evidence := request.__dict__.get("recovery_evidence"):
             info = replace(info, context={**info.context, **evidence})
         keep = self.settings.history_length
@@ -222,24 +225,28 @@ class Recovery(HandingOver):
             passage=passage_of(request),
         )
 
-    def decide(self, failure: Failure, asked: Asked | None) -> Decision:
-        """Gather the plain values of the situation and let the pure function choose."""
+    def decide(self, failure: Failure, asked: Asked | None, most: int | None = None) -> Decision:
+        """Gather the plain values of the situation and let the pure function choose; at `most` so many attempts."""
         course = self.policies_of(failure.task).course(failure.exc, failure.info)
         by_hand = asked is not None and asked.ask is Ask.RETRY
         course = course_within(failure.task, course, by_hand=by_hand)
+        retry = course.retry
+        if most is not None:
+            retry = retry.replace(max_attempts=min(retry.max_attempts or most, most))
         situation = Situation(
             info=failure.info,
-            policy=course.retry,
+            policy=retry,
             end=course.end,
             explicit=course.explicit,
             history=failure.history,
             now=failure.info.timestamp,
             expires=unix_time(failure.request.expires),
             asked=asked,
-            expected=isinstance(failure.exc, tuple(failure.task.throws or ())),
+            expected=isinstance(failure.exc, (BatchFailed, *(failure.task.throws or ()))),
             poison="recovery_poison" in failure.request.__dict__,
             refused=failure.request.__dict__.get("recovery_refused"),
             probe=failure.request.__dict__.get("recovery_probe", ""),
+            moved_on=most is None and failure.request.__dict__.get("recovery_moved_on") is True,
         )
         return decide(situation, self.random)
 
@@ -340,8 +347,16 @@ class Recovery(HandingOver):
             policies = self._policies[task.name] = task_policy(task, self.settings.policies)
         return policies
 
-    def _classified(self, exc: BaseException, task: Task) -> ErrorInfo:
+    def batches(self, task: Task, request: Context) -> Batches:
+        """The batches of this run of a task."""
+        return Batches(self, self, task, request)
+
+    def classified(self, exc: BaseException, task: Task) -> ErrorInfo:
         """Classify what is behind an instruction (`raise Quarantine(…) from exc`), or else the exception itself."""
+        if isinstance(exc, BatchStopped) and exc.__cause__ is not None:  # grouped with what its items failed of
+            info = self.classifier.classify(exc.__cause__, task=task.name)
+            told = f"{exc}: {info.message}"
+            return replace(info, is_retryable=False, rule="recovery.batch_stopped", message=told)
         subject = (exc.__cause__ or exc.__context__ or exc) if isinstance(exc, RecoveryControl) else exc
         info = self.classifier.classify(subject, task=task.name)
         if isinstance(subject, Quarantine) and info.error_type is ErrorType.UNKNOWN:

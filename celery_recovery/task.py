@@ -18,6 +18,7 @@ from celery import Celery, Task
 from celery.exceptions import Ignore, Reject, Retry
 from celery.utils.time import maybe_make_aware
 
+from celery_recovery.batch.policy import BatchPolicy
 from celery_recovery.call import merged_call
 from celery_recovery.checkpoint import Checkpoint
 from celery_recovery.circuit.policy import CircuitPolicy
@@ -29,6 +30,7 @@ from celery_recovery.passage import new_message_id
 from celery_recovery.policy import RetryPolicy
 from celery_recovery.recovery import Recovery
 from celery_recovery.results import GUARD, guarded
+from celery_recovery.task_batches import Batches, note_batches
 from celery_recovery.task_checkpoints import checkpoint_of
 from celery_recovery.task_options import UNSAID, said
 
@@ -69,6 +71,8 @@ class RecoverableTask(Task):  # type: ignore[misc]  # celery is untyped
     #: `circuit` and `circuit_policy`, checked when the task was bound.
     recovery_circuits: ClassVar[tuple[Any, ...]] = ()
     recovery_circuit_policy: ClassVar[CircuitPolicy | None] = None
+    #: How its batches go on: a `BatchPolicy` or a mapping of its fields; `self.batch(…, …)` may change it.
+    batch_policy: ClassVar[BatchPolicy | Mapping[str, Any] | None] = None
     #: What the caller sees when the task is dead-lettered: `"fail"`, `"hold"`, `"auto"`; None: the app's setting.
     recovery_on_dead_letter: ClassVar[str | None] = None
 
@@ -132,6 +136,11 @@ class RecoverableTask(Task):  # type: ignore[misc]  # celery is untyped
         """Where this run stands: `self.checkpoint.load(default)`, `.save(state)`, `.clear()`. See `checkpoint.py`."""
         return checkpoint_of(Recovery.of(self.app), self, self.request)
 
+    @property
+    def batch(self) -> Batches:
+        """`self.batch(items)`: go through many items, and on where the last run stood. See `batch/batch.py`."""
+        return Recovery.of(self.app).batches(self, self.request)
+
     def _is_plain(self, kwargs: Mapping[str, Any]) -> bool:  # noqa: ARG002  # for subclasses
         return self.name in _STEERING
 
@@ -165,6 +174,7 @@ class RecoverableTask(Task):  # type: ignore[misc]  # celery is untyped
         request = self.request
         if request.called_directly or "recovery_running" not in request.__dict__:
             return super().retry(args, kwargs, exc, throw, eta, countdown, max_retries, **options)
+        note_batches(request)
         call = merged_call(self.run, request, args, kwargs)
         if countdown is None and eta is None and (own := said(self, "default_retry_delay")) is not UNSAID:
             countdown = own
@@ -191,8 +201,12 @@ def _around_call(own: Callable[..., Any]) -> Callable[..., Any]:
         request = self.request
         if request.called_directly or "recovery_running" in request.__dict__ or self._is_plain(kwargs):
             return own(self, *args, **kwargs)
-        request.recovery_inner = True
-        return self._recovered(request, partial(own, self, *args, **kwargs))
+
+        def body() -> Any:  # a batch may have it run again
+            request.recovery_inner = True
+            return own(self, *args, **kwargs)
+
+        return self._recovered(request, body)
 
     return call
 

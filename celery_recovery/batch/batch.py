@@ -53,7 +53,8 @@ class Source:
     total: int | None = None
 
     def __post_init__(self) -> None:
-        if not callable(self.items) and not isinstance(self.items, Iterable):
+        given: object = self.items
+        if not callable(given) and not isinstance(given, Iterable):
             expected = "an iterable, or a callable from the position to begin at to one"
             raise ConfigurationError.of("batch.items", expected=expected, got=self.items)
         for name in ("key", "commit"):

@@ -186,6 +186,11 @@ class Course:
             self._told_at = now
             self.keeps.tell(progress)
 
+    def note(self) -> None:
+        """Note what is done, unless it is noted; what is not committed is not done."""
+        if self.progress.done > self._saved and self.commit is None:
+            self.flush()
+
     def end(self) -> None:
         """The source is at its end."""
         if self.waiting:

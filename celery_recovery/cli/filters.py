@@ -31,6 +31,8 @@ _OPTIONS = (
     option("--state", multiple=True, metavar="STATE", group=_GROUP,
            help="failed, review, retry, replayed, recovered or discarded. Repeatable."),
     option("--id", multiple=True, metavar="ID", group=_GROUP, help="Task id. Repeatable."),
+    option("--parent", multiple=True, metavar="ID", group=_GROUP,
+           help="Id of the task whose batch it was an item of. Repeatable."),
     option("--since", metavar="TIME", group=_GROUP, help=f"Died at that time or later. {_TIME}"),
     option("--until", metavar="TIME", group=_GROUP, help="Died at that time or earlier."),
     option("--text", metavar="TEXT", group=_GROUP,
@@ -42,8 +44,8 @@ _OPTIONS = (
 
 #: The parameters that the options above fill, as `Filter.parse` names them.
 FILTER_NAMES = (
-    "task", "error_type", "exception", "reason", "fingerprint", "queue", "state", "id", "since", "until", "text",
-    "arg", "held",
+    "task", "error_type", "exception", "reason", "fingerprint", "queue", "state", "id", "parent", "since", "until",
+    "text", "arg", "held",
 )  # fmt: skip
 
 

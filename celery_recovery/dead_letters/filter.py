@@ -1,7 +1,7 @@
 """`Filter`: the one language in which letters are chosen, in the command line, in Flower and in scripts.
 
     task, queue, fingerprint, exception     exact, or with `*` and `?`; several mean "one of them"
-    error_type, state, reason, id           exact; several mean "one of them"
+    error_type, state, reason, id, parent   exact; several mean "one of them"; the parent is the task of an item's batch
     since, until                            time of death: unix seconds, ISO 8601, or an age such as `15m`, `24h`, `7d`
     text                                    found, without case, in message, exception, task, id or arguments
     arg                                     `key=value`: a keyword argument; `order.id=7` looks inside, `0=7` is the
@@ -44,6 +44,7 @@ _OPTIONS = {
     "error_type": "error_type",
     "fingerprint": "fingerprint",
     "queue": "queue",
+    "parent": "parent",
     "state": "state",
     "since": "since",
     "until": "until",
@@ -66,6 +67,7 @@ class Filter:
     error_type: tuple[str, ...] = ()
     fingerprint: tuple[str, ...] = ()
     queue: tuple[str, ...] = ()
+    parent: tuple[str, ...] = ()
     state: tuple[LetterState, ...] = ()
     #: Earliest and latest time of death, unix s, both inclusive.
     since: float | None = None
@@ -122,6 +124,7 @@ class Filter:
             (not self.ids or letter.id in self.ids)
             and (not self.state or letter.state in self.state)
             and (not self.error_type or letter.error.error_type.value in self.error_type)
+            and (not self.parent or letter.parent in self.parent)
             and (not self.reason or letter.reason in self.reason)
             and _any_glob(self.task, letter.task)
             and _any_glob(self.queue, letter.origin.queue or "")

@@ -11,6 +11,7 @@ A dead letter is a valid Celery message; what we know about its death travels in
     origin          {queue (by name, or None), exchange, routing_key, priority}
     replay          {token, copy, number, operation}: the task that died was itself a replay
     previous        {first_failure, died_at}: of the lives before this replay
+    batch           the item of a batch that it is (see `batch/item.py`)
     letter          {error, reason, detail, action, held, chords, died_at, worker, attempt, replays, unserialisable}
 
 and, of a message that never became a task, in `letter` also its {id, task, raw: {protocol, properties, recovery}} (see
@@ -26,6 +27,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
+from celery_recovery.batch.item import BatchHeader
 from celery_recovery.dead_letters.origin import Origin
 from celery_recovery.dead_letters.raw import dump
 from celery_recovery.dead_letters.received import FOREIGN, HEADER, VERSION, read_message, text
@@ -100,6 +102,8 @@ class Letter:
     replay: Mapping[str, Any] = field(default_factory=dict)
     #: What travels beside a message that never became a task (see `raw.py`); empty for any other.
     raw: Mapping[str, Any] = field(default_factory=dict)
+    #: Of an item of a batch: the batch and the item (see `batch/item.py`); empty for any other.
+    batch: Mapping[str, Any] = field(default_factory=dict)
 
     # What the store knows beside; the defaults are those of a letter that has just died.
     state: LetterState = LetterState.FAILED
@@ -250,6 +254,7 @@ class Letter:
                 "operation": self.operation,
                 **({"letter": self.id} if self.raw else {}),
             },
+            **({"batch": dict(self.batch)} if self.batch else {}),
             **({"theirs": self.raw["recovery"]} if "recovery" in self.raw else {}),
         }
         properties = dict(self.properties)
@@ -309,6 +314,7 @@ class Letter:
             "content_type": self.content_type,
             "size": self.size,
             **({"raw": self._shown_raw(hide)} if self.raw else {}),
+            **({"batch": self._shown_batch(hide)} if self.batch else {}),
         }
 
     def _shown_raw(self, hide: Redactor) -> dict[str, Any]:
@@ -316,6 +322,27 @@ class Letter:
         text_of = {"headers": self.headers, "properties": {**self.properties, **_mapping(self.raw.get("properties"))}}
         shown = {name: hide(_preview(dump(hide(value)).encode())) for name, value in text_of.items()}
         return {"body": hide(_preview(self.body)), "content_encoding": self.content_encoding, **shown}
+
+    @property
+    def batch_header(self) -> BatchHeader | None:
+        """Of an item of a batch: which."""
+        return BatchHeader.of({"batch": self.batch})
+
+    @property
+    def parent(self) -> str:
+        """Id of the task whose batch the item is of; empty for any other letter."""
+        header = self.batch_header
+        return header.parent if header is not None else ""
+
+    def _shown_batch(self, hide: Redactor) -> dict[str, Any] | None:
+        header = self.batch_header
+        if header is None:
+            return None
+        items = [
+            {"position": item.position, "key": hide(item.key), "value": hide(item.plain()), "shown": hide(item.shown)}
+            for item in header.items
+        ]
+        return {"parent": header.parent, "name": header.name, "items": items}
 
     def changed(self, **values: Any) -> Letter:
         """A copy with other values."""

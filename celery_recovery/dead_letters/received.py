@@ -86,6 +86,7 @@ def read_message(
         "replays": int(_number(replay.get("number")) or _number(about.get("replays") or recovery.get("replays"))),
         "replay": dict(replay),
         "raw": _raw(about.get("raw")),
+        "batch": dict(_mapping(recovery.get("batch"))),
         "state": LetterState.REVIEW if review else LetterState.FAILED,
     }
 

@@ -149,7 +149,7 @@ class Search:
     def _values(self, dimension: str, where: Filter) -> list[str]:
         """The values asked for in one dimension, patterns resolved against those that occur."""
         asked = [str(value) for value in getattr(where, dimension)]
-        if not any(map(is_glob, asked)):
+        if dimension == "parent" or not any(map(is_glob, asked)):  # an id may hold any character
             return asked
         with reachable(self._client):
             known: Iterable[Any] = self._client.hkeys(self._keys.kept(dimension))

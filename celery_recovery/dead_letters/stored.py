@@ -36,6 +36,7 @@ def letter_fields(letter: Letter) -> Fields:
         "death": letter.death,
         "replays": letter.replays,
         "size": letter.size,
+        **({"parent": letter.parent} if letter.parent else {}),
         **replay,
         **({"number": letter.replays} if replay else {}),
     }
@@ -56,6 +57,7 @@ def message_fields(letter: Letter) -> Fields:
         "unserialisable": letter.unserialisable,
         "replay": letter.replay,
         **({"raw": letter.raw} if letter.raw else {}),
+        **({"batch": letter.batch} if letter.batch else {}),
     }
     return {
         "body": letter.body,
@@ -96,6 +98,7 @@ def read_letter(letter_id: str, row: Sequence[bytes]) -> Letter:
         replays=int(text["replays"]),
         replay=about["replay"],
         raw=about.get("raw") or {},
+        batch=about.get("batch") or {},
         state=LetterState(text["state"]),
         operation=text.get("operation", ""),
         token=text.get("token", ""),

@@ -10,6 +10,7 @@
     <root>:error_type:<value>  zset  likewise
     <root>:fingerprint:<value> zset  likewise
     <root>:queue:<value>       zset  likewise
+    <root>:parent:<value>      zset  likewise, of items of the batch of one task
     <root>:kept:<dimension>    hash  value -> letters kept. Dimensions: `COUNTED`. A field goes when it is 0
     <root>:open:<dimension>    hash  value -> letters not finished. A field goes when it is 0
     <root>:finished            zset  id, scored by when it was recovered or discarded. Swept after `letter_max_age`
@@ -69,9 +70,9 @@ from __future__ import annotations
 __all__ = ("COUNTED", "INDEXED", "PARKED_COUNTED", "BudgetKeys", "CircuitKeys", "Keys")
 
 #: What a letter is indexed by, beside its state.
-INDEXED = ("task", "error_type", "fingerprint", "queue")
+INDEXED = ("task", "error_type", "fingerprint", "queue", "parent")
 #: What letters are counted by.
-COUNTED = (*INDEXED, "reason")
+COUNTED = ("task", "error_type", "fingerprint", "queue", "reason")
 #: What parked tasks are counted by.
 PARKED_COUNTED = ("task", "queue", "reason")
 

@@ -20,6 +20,7 @@ from celery_recovery.exceptions import StoreUnavailable
 from celery_recovery.identity import begin, me
 from celery_recovery.leash import allow
 from celery_recovery.recovery import Recovery
+from celery_recovery.stopping import watch
 from celery_recovery.worker.memory import look
 from celery_recovery.worker.request import RecoverableRequest
 from celery_recovery.worker.step import RecoveryStep
@@ -102,6 +103,7 @@ class PresenceStep(RecoveryStep):
     def include_if(self, worker: Any) -> bool:
         """Wherever there is a store; the children are tied to this process in any case."""
         begin()
+        watch()
         if worker.use_eventloop:
             allow()
         return Recovery.of(worker.app).custody is not None

@@ -4,7 +4,8 @@
 
   KEYS[1]  root of the store's keys
 
-  ARGV[1]  dimension of the index: 'all', 'state', 'task', 'error_type', 'fingerprint', 'queue'
+  ARGV[1]  dimension of the index: 'all', 'state', 'task', 'error_type', 'fingerprint', 'queue',
+           'parent'
   ARGV[2]  value in that dimension ('' for 'all')
   ARGV[3]  'newest' or 'oldest' first
   ARGV[4]  earliest time of death, unix s, or '-inf'

@@ -1,7 +1,7 @@
 local OPEN = {failed = true, review = true, retry = true, replayed = true}
 
 -- Fields that `enter` and `leave` need of a letter.
-local FILED_BY = {'task', 'error_type', 'fingerprint', 'queue', 'reason', 'died_at', 'size'}
+local FILED_BY = {'task', 'error_type', 'fingerprint', 'queue', 'parent', 'reason', 'died_at', 'size'}
 
 -- One more or one less in a hash of counts; a count of nothing is no field.
 local function count(key, value, step)
@@ -13,7 +13,8 @@ local function enter(id, letter)
   redis.call('ZADD', ALL, letter.died_at, id)
   redis.call('ZADD', index_key('state', letter.state), letter.died_at, id)
   for _, dimension in ipairs(INDEXED) do
-    redis.call('ZADD', index_key(dimension, letter[dimension]), letter.died_at, id)
+    local value = letter[dimension] or ''
+    if value ~= '' or dimension ~= 'parent' then redis.call('ZADD', index_key(dimension, value), letter.died_at, id) end
   end
   for _, dimension in ipairs(COUNTED) do
     count(kept_key(dimension), letter[dimension], 1)

@@ -1,0 +1,79 @@
+"""Tasks that go through items. What an item does is written in it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from operator import itemgetter
+from typing import Any
+
+from celery_recovery import Discard, Quarantine, RecoverableTask
+from tests.apps.jobs import app, ledger, pause
+
+__all__ = ("app",)
+
+
+def items_of(numbers: int, special: dict[str, str]) -> Iterator[dict[str, Any]]:
+    """`numbers` items, the special ones by their number."""
+    for n in range(numbers):
+        yield {"id": n, "do": special.get(str(n), "")}
+
+
+def handle(token: str, item: dict[str, Any]) -> None:
+    """One item: note it once it is done, or do what it says."""
+    book, n, what = ledger(), item["id"], _what(token, item)
+    raised: dict[str, Exception] = {
+        "bad": ValueError(f"row {n} is bad"),
+        "odd": RuntimeError(f"row {n} is odd"),
+        "away": ConnectionResetError(104, "Connection reset by peer"),
+        "quarantine": Quarantine(f"row {n} is strange", review=True),
+        "discard": Discard("not wanted"),
+    }
+    if what in raised:
+        book.note(token, f"{what} {n}")
+        raise raised[what]
+    if what == "hang" and not book.client.get(f"go:{token}"):
+        book.client.set(f"pid:{token}", os.getpid())
+        pause(token, 60)
+    book.note(token, str(n))
+
+
+def _what(token: str, item: dict[str, Any]) -> str:
+    """`word`, or `word:times`: only so often; `slow:seconds`."""
+    book, n = ledger(), item["id"]
+    what, _, times = str(item["do"]).partition(":")
+    if what == "slow":
+        time.sleep(float(times))
+    elif (what == "away" and book.client.get(f"back:{token}")) or (
+        times and int(str(book.client.incr(f"tries:{token}:{n}"))) > int(times)
+    ):
+        return ""
+    return what
+
+
+@app.task(base=RecoverableTask, bind=True)
+def loop(self: Any, token: str, numbers: int, special: dict[str, str], **options: Any) -> Any:
+    """The plain loop."""
+    ledger().note(token, "begin")
+    source = list(items_of(numbers, special)) if options.pop("listed", False) else items_of(numbers, special)
+    for item in self.batch(source, key=itemgetter("id"), **options):
+        handle(token, item)
+
+
+@app.task(base=RecoverableTask, bind=True)
+def each(self: Any, token: str, numbers: int, special: dict[str, str], **options: Any) -> Any:
+    """In place."""
+    ledger().note(token, "begin")
+    self.batch(items_of(numbers, special), **options).each(lambda item: handle(token, item))
+
+
+@app.task(base=RecoverableTask, bind=True)
+def chunks(self: Any, token: str, numbers: int, special: dict[str, str], size: int, **options: Any) -> Any:
+    """A bulk call is done as a whole, or not at all."""
+    for part in self.batch.chunks(items_of(numbers, special), size, **options):
+        ledger().note(token, f"call {len(part)}")
+        for item in part:
+            if item["do"]:
+                handle(f"{token}:{len(part)}", item)
+        ledger().client.rpush(f"rows:{token}", *[item["id"] for item in part])

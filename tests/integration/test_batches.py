@@ -1,0 +1,190 @@
+"""`self.batch` in real workers: what became of each item, of its letter, and of the task."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+
+from celery_recovery import Filter, Letter, LetterState
+from celery_recovery.checkpoint import CheckpointStore
+from celery_recovery.recovery import Recovery
+from tests.integration.jobs_client import Jobs
+from tests.services import Worker
+
+
+class Batches(Jobs):
+    """The jobs of `tests.apps.batches`."""
+
+    def send(self, name: str, *args: Any, options: Mapping[str, Any] | None = None, **kwargs: Any) -> Any:
+        signature = self.app.signature(f"tests.apps.batches.{name}", args=args, kwargs=kwargs)
+        return signature.apply_async(task_id=args[0], **(options or {}))
+
+    def worker(self, **options: Any) -> Worker:
+        return super().worker(module="tests.apps.batches", **options)
+
+    @property
+    def store(self) -> CheckpointStore:
+        store = Recovery.of(self.app).checkpoints
+        assert store is not None
+        return store
+
+    def items(self, token: str) -> list[Letter]:
+        """The letters of its items, by position."""
+        self.dead_letters.drain()
+        found = self.dead_letters.list(Filter(parent=(token,)), limit=1000)
+        return sorted(found, key=lambda letter: letter.batch["items"][0]["position"])
+
+    def done(self, token: str) -> Counter[str]:
+        """How often each item was done."""
+        return Counter(line for line in self.ledger.lines(token) if line.isdigit())
+
+    def begun(self, token: str) -> int:
+        return self.ledger.lines(token).count("begin")
+
+
+@pytest.fixture
+def jobs(worker: Callable[..., Worker], broker_url: str, other_redis_url: str) -> Batches:
+    return Batches(worker, broker_url, other_redis_url)
+
+
+@pytest.fixture
+def on_redis(worker: Callable[..., Worker], redis_url: str, other_redis_url: str) -> Batches:
+    return Batches(worker, redis_url, other_redis_url)
+
+
+def numbers(count: int, *without: int) -> Counter[str]:
+    return Counter(str(n) for n in range(count) if n not in without)
+
+
+@pytest.mark.parametrize("how", ["loop", "each"])
+def test_bad_items_are_set_aside(jobs: Batches, how: str) -> None:
+    """The rest goes on; each bad one is a letter with its own error, and alone in its replay."""
+    jobs.worker(concurrency=1)
+    result = jobs.send(how, "token", 20, {"3": "bad", "11": "odd", "19": "quarantine", "5": "discard"}).get(timeout=30)
+    assert (result["status"], result["total"]) == ("succeeded_with_failures", 20)
+    assert (result["succeeded"], result["failed"], result["discarded"]) == (16, 3, 1)
+    assert jobs.done("token") == numbers(20, 3, 5, 11, 19)
+    assert jobs.begun("token") == (1 if how == "each" else 7)  # once more for each failure, and for each try of 11
+    letters = jobs.items("token")
+    assert [letter.error.message for letter in letters] == ["row 3 is bad", "row 11 is odd", "row 19 is strange"]
+    assert [letter.state for letter in letters] == [LetterState.FAILED, LetterState.FAILED, LetterState.REVIEW]
+    assert [len(letter.attempts) for letter in letters] == [1, 3, 1]
+    assert {letter.parent_id for letter in letters} == {"token"}
+    shown = letters[0].to_dict()["batch"]
+    assert shown["items"][0]["value"] == {"id": 3, "do": "bad"}
+    assert shown["items"][0]["key"] == ("3" if how == "loop" else None)
+    assert jobs.store.names() == []
+
+    jobs.ledger.client.set("tries:token:11", 5)
+    jobs.dead_letters.replay([letters[1].id])  # odd as ever: it dies again, under the same id
+    again = jobs.letter(letters[1].id, replays=1)
+    assert again.batch == letters[1].batch
+    assert jobs.done("token") == numbers(20, 3, 5, 11, 19)
+
+
+def test_an_item_is_tried_again_in_place(on_redis: Batches) -> None:
+    """What passes with time is waited for a little; the task has one attempt, and no letter."""
+    on_redis.worker(concurrency=1)
+    result = on_redis.send("each", "token", 10, {"4": "away:2", "7": "odd:1"}, max_delay=0.2).get(timeout=30)
+    assert (result["status"], result["succeeded"]) == ("succeeded", 10)
+    assert on_redis.ledger.lines("token").count("away 4") == 2
+    assert on_redis.done("token") == numbers(10)
+    assert on_redis.items("token") == []
+
+
+def test_a_failure_that_would_pass_is_the_items_own_if_the_next_succeeds(on_redis: Batches) -> None:
+    on_redis.worker(concurrency=1)
+    result = on_redis.send("loop", "token", 10, {"4": "away", "5": "away", "9": "away"}, max_delay=0.1).get(timeout=30)
+    assert (result["succeeded"], result["failed"]) == (7, 3)
+    assert [letter.batch["items"][0]["position"] for letter in on_redis.items("token")] == [4, 5, 9]
+    assert {letter.error.error_type.value for letter in on_redis.items("token")} == {"network"}
+
+
+@pytest.mark.parametrize("how", ["loop", "each"])
+def test_an_outage_is_one_failure_of_the_task(on_redis: Batches, how: str) -> None:
+    """No item is set aside: the task is tried again, and again, from there; having got further costs no attempt."""
+    on_redis.worker(concurrency=1)
+    special = {str(n): "away" for n in range(6, 30)}
+    sent = on_redis.send(how, "token", 30, special, max_delay=0.05, outage_after=4)
+    eventually(lambda: on_redis.begun("token") > 2 + 24 * (how == "loop"), 30, "a retry")
+    on_redis.ledger.client.set("back:token", 1)
+    assert sent.get(timeout=30)["status"] == "succeeded"
+    assert on_redis.done("token") == numbers(30)
+    assert on_redis.items("token") == []
+
+
+def test_all_alike_is_one_failure_of_the_task(on_redis: Batches) -> None:
+    """It stops, with the letters it has, as a dead letter that keeps where it stood."""
+    on_redis.worker(concurrency=1)
+    special = {str(n): "bad" for n in range(60, 1000)}
+    on_redis.send("each", "token", 1000, special)
+    letter = on_redis.letter("token")
+    assert letter.error.rule == "recovery.batch_stopped"
+    assert "items failed alike (max_alike 0.3); batch 1 stops at item" in letter.error.message
+    items = on_redis.items("token")
+    assert 25 <= len(items) <= 27  # 26 of 86
+    assert {one.error.fingerprint for one in items} == {letter.error.fingerprint}
+    saved = on_redis.store.get("batch:1:id:token")
+    assert saved is not None
+    assert saved.state["done"] == 60 + len(items)
+    on_redis.ledger.client.set("go:token", 1)
+
+
+def test_too_many(on_redis: Batches) -> None:
+    on_redis.worker(concurrency=1)
+    on_redis.send("each", "token", 100, {str(n): "bad" for n in range(0, 100, 10)}, max_failures=3)
+    letter = on_redis.letter("token")
+    assert letter.error.message.startswith("4 items failed (max_failures 3); batch 1 stops at item 31")
+    assert len(on_redis.items("token")) == 4
+    on_redis.dead_letters.replay(["token"])  # each attempt has the same limit: one more, and it stops
+    on_redis.letter("token", replays=1)
+    assert on_redis.done("token") == Counter(str(n) for n in range(40) if n % 10)
+
+
+def test_failing_by_policy(on_redis: Batches) -> None:
+    """`on_failures="fail"`: the items have letters, the task has none."""
+    on_redis.worker(concurrency=1)
+    sent = on_redis.send("loop", "token", 10, {"4": "bad"}, on_failures="fail")
+    with pytest.raises(Exception, match="1 of 10 items were set aside: recovery dlq list --parent token"):
+        sent.get(timeout=30)
+    assert len(on_redis.items("token")) == 1
+    assert on_redis.letters() == 1
+    assert on_redis.store.names() == []
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("how", ["loop", "each"])
+def test_killed(jobs: Batches, how: str) -> None:
+    """SIGKILL in the middle: what was done since the last flush is done again, and nothing else."""
+    jobs.worker(concurrency=1)
+    jobs.send(how, "token", 40, {"5": "bad", "27": "hang"}, flush_every=10)
+    pid = int(eventually(lambda: jobs.ledger.client.get("pid:token"), what="the task"))
+    jobs.ledger.client.set("go:token", 1)
+    os.kill(pid, signal.SIGKILL)
+    assert jobs.result("token").get(timeout=60)["total"] == 40
+    done = jobs.done("token")
+    assert done.keys() == numbers(40, 5).keys()
+    again = sorted(int(n) for n, times in done.items() if times > 1)
+    assert again == list(range(26, 27))  # flushed with the letter of 5, then at 16 and 26
+    assert len(jobs.items("token")) == 1
+
+
+def test_shut_down(jobs: Batches) -> None:
+    """A warm shutdown does not wait for the rest: the batch goes back into its queue between two items."""
+    first = jobs.worker(concurrency=1)
+    jobs.send("loop", "token", 400, {str(n): "slow:0.1" for n in range(400)})
+    eventually(lambda: len(jobs.done("token")) > 3, what="a beginning")
+    first.stop()
+    done = jobs.done("token")
+    assert len(done) < 100
+    assert jobs.result("token").state == "RETRY"
+    jobs.ledger.client.set("fast:token", 1)
+    jobs.worker(concurrency=1)
+    eventually(lambda: len(jobs.done("token")) > len(done) + 3, 40, "its going on")
+    assert jobs.done("token").most_common(1)[0][1] == 1, "nothing was done twice"
+    saved = jobs.store.get("batch:1:id:token")
+    assert saved is not None
+    assert saved.attempt == 1

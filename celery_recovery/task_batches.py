@@ -71,6 +71,9 @@ class Judges(Protocol):
     def classified(self, exc: BaseException, task: Task) -> ErrorInfo:
         """What kind of failure it is."""
 
+    def understand(self, task: Task, request: Context, exc: BaseException) -> Failure:
+        """The record of the task's failure."""
+
     def decide(self, failure: Failure, asked: Asked | None, most: int | None = None) -> Decision:
         """What to do about it, with `most` attempts."""
 
@@ -197,7 +200,8 @@ class Batches:
         if name not in courses:
             policy = BatchPolicy.of(getattr(self._task, "batch_policy", None)).replace(**changes)
             keeper = _Keeper(self._parts, self._judges, self._task, self._request, name, under, header)
-            courses[name] = Course(name, policy, keeper, header.items if header is not None else ())
+            replays = History.from_header(request.get("recovery")).replays
+            courses[name] = Course(name, policy, keeper, header.items if header is not None else (), replays)
         return courses[name]
 
 
@@ -230,6 +234,12 @@ class _Keeper:
         if self._checkpoint is not None:
             self._checkpoint.save(state)
 
+    def would_retry(self, exc: BaseException, *, moved_on: bool) -> bool:
+        """Whether the task, if it failed of this, would be tried again."""
+        self._request.recovery_moved_on = moved_on
+        decision = self._judges.decide(self._judges.understand(self._task, self._request, exc), None)
+        return decision.action in (Action.RETRY, Action.SNOOZE)
+
     def stopping(self) -> bool:
         """The worker is to end."""
         return is_stopping()
@@ -256,7 +266,7 @@ class _Keeper:
         many, unknown = len(unit.items) > 1, info.error_type is ErrorType.UNKNOWN
         failure = self._failure(exc, info, unit)
         decision = self._judges.decide(failure, Asked.by(exc), policy.attempts)
-        verdict = Verdict("data", 0.0, info.fingerprint, (failure, decision))
+        verdict = Verdict("data", 0.0, info.fingerprint, exc, (failure, decision))
         if decision.action is Action.DISCARD:
             return verdict._replace(how="discard")
         if many and (unknown or not info.is_retryable):

@@ -13,8 +13,8 @@ place. Both go through the same steps:
     failed        the exception was the item's: try again in place │ bisect │ set aside │ give the whole task up
 
 **What is done lies in front of one position** (`progress.py`): items are worked on in their order, those to be tried
-again first. Failures that would pass with time wait at the end of it: when the next item succeeds, they were the
-items' own, and are set aside; when ten in a row fail so, it is an outage, and none of them is.
+again first. Failures that would pass with time wait at the end of it: when the next item succeeds, each is tried once
+more, and set aside if it fails again; when ten in a row fail so, it is an outage, and the failure is the task's.
 
 **With `commit=`** what the body did since the last flush is undone by a failure that leaves the loop (a transaction is
 rolled back), so these items run again: they are kept in memory until they are committed.

@@ -29,7 +29,7 @@ class BeginAnew(Exception):
 class Unit:
     """What the body gets at once: an item, or with `chunks` a list of them."""
 
-    __slots__ = ("failure", "fate", "history", "items", "keys", "own", "start", "tries")
+    __slots__ = ("failure", "fate", "final", "history", "items", "keys", "own", "start", "tries")
 
     def __init__(self, start: int, items: list[Any], keys: list[Any] | None, own: Sequence[Item] = ()) -> None:
         self.start = start
@@ -43,6 +43,8 @@ class Unit:
         #: What is to become of it when its turn comes again; "": it runs.
         self.fate = ""
         self.failure: Any = None
+        #: It has waited, and this is its last try.
+        self.final = False
 
     @property
     def end(self) -> int:
@@ -70,6 +72,7 @@ class Verdict(NamedTuple):
     #: Seconds before another try.
     delay: float = 0.0
     fingerprint: str = ""
+    exc: BaseException | None = None
     #: What the letter is made of.
     failure: Any = None
 
@@ -98,6 +101,9 @@ class Keeps(Protocol):
     def tell(self, progress: Progress) -> None:
         """Report progress. Never raises."""
 
+    def would_retry(self, exc: BaseException, *, moved_on: bool) -> bool:
+        """Whether the task, if it failed of this, would be tried again."""
+
     def stopping(self) -> bool:
         """The worker is to end."""
 
@@ -108,13 +114,17 @@ class Keeps(Protocol):
 class Course:
     """One batch in one attempt of its task. Not safe for threads: a task has one."""
 
-    def __init__(self, name: str, policy: BatchPolicy, keeps: Keeps, own: Sequence[Item] = ()) -> None:
+    def __init__(
+        self, name: str, policy: BatchPolicy, keeps: Keeps, own: Sequence[Item] = (), replays: int = 0
+    ) -> None:
         self.name = name
         self.policy = policy
         self.keeps = keeps
         #: The items that the message came with: this batch is replayed letters, and has no other source.
         self.own = own
         self.progress = Progress.load(keeps.load(), name)
+        if self.progress.replays != replays:  # a person has looked at it: the failures so far are forgiven
+            self.progress.replays, self.progress.forgiven = replays, self.progress.failed
         #: With the body now.
         self.out: Unit | None = None
         #: To be worked on before the source goes on.
@@ -147,8 +157,9 @@ class Course:
     def finished(self, unit: Unit) -> None:
         """The body came back: the unit is done."""
         self.out = None
-        if self.waiting:  # so it was no outage
-            self._settle()
+        if self.waiting:  # so the outage is over, or was none
+            self._try_waiting_again(unit)
+            return
         progress = self.progress
         progress.succeeded += len(unit.items)
         self._past(unit)
@@ -192,8 +203,11 @@ class Course:
             self.flush()
 
     def end(self) -> None:
-        """The source is at its end."""
+        """The source is at its end. What still waits makes the task try again later, as long as its policy allows."""
         if self.waiting:
+            exc = self.waiting[-1].failure.exc
+            if self.keeps.would_retry(exc, moved_on=self.moved_on):
+                raise exc
             self._settle()
         if self.progress.total is None:
             self.progress.total = self.progress.done
@@ -221,7 +235,7 @@ class Course:
         if verdict.how == "outage":
             if len(unit.items) > 1 or len(self.waiting) + 1 >= self.policy.outage_after:
                 return self._left(exc, unwound)
-            return self._then(unit, verdict, "wait", unwound)
+            return self._then(unit, verdict, "aside" if unit.final else "wait", unwound)
         if verdict.how == "retry":
             unit.tries += 1
             self._next(unit, unwound)
@@ -247,8 +261,10 @@ class Course:
         if unit.fate == "wait":
             self.waiting.append(unit)
             return None
-        if self.waiting:
-            self._settle()
+        if unit.fate == "done":
+            unit.fate = ""
+            self.finished(unit)
+            return None
         if unit.fate == "discard":
             self.progress.discarded += len(unit.items)
             for item in unit.own:
@@ -266,7 +282,7 @@ class Course:
             return None
         stopped = self._meet(unit)
         if stopped is not None and stopped.__cause__ is None:
-            stopped.__cause__ = verdict.failure.exc
+            stopped.__cause__ = verdict.exc
         return stopped
 
     def _next(self, unit: Unit, unwound: bool) -> None:
@@ -279,6 +295,9 @@ class Course:
         """What was done and not committed is to be done again."""
         if not self.unflushed:
             return
+        for unit in self.again:
+            if unit.fate == "done":
+                unit.fate = ""
         self.again.extendleft(reversed(self.unflushed))
         self.progress.done = self.unflushed[0].start
         self.progress.succeeded -= sum(len(unit.items) for unit in self.unflushed)
@@ -311,11 +330,12 @@ class Course:
         self.progress.failed += len(unit.items)
         self._past(unit)
         self.flush()
-        why = self._limits.failed(verdict.fingerprint, self.progress.done - self.began, self.progress.failed)
+        in_all = self.progress.failed - self.progress.forgiven
+        why = self._limits.failed(verdict.fingerprint, self.progress.done - self.began, in_all)
         if not why:
             return None
         stopped = BatchStopped(f"{why}; batch {self.name} stops at item {self.progress.done}")
-        stopped.__cause__ = verdict.failure.exc
+        stopped.__cause__ = verdict.exc
         return stopped
 
     def _settle(self) -> None:
@@ -325,6 +345,14 @@ class Course:
             stopped = self._set_aside(unit)
             if stopped is not None:
                 raise stopped
+
+    def _try_waiting_again(self, unit: Unit) -> None:
+        """Each of those that wait once more, and for the last time; the one that succeeded is counted behind them."""
+        for one in self.waiting:
+            one.fate, one.final = "", True
+        unit.fate = "done"
+        self.again.extendleft(reversed([*self.waiting, unit]))
+        self.waiting.clear()
 
     def _past(self, unit: Unit) -> None:
         """It needs nothing more."""

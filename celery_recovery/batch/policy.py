@@ -2,7 +2,7 @@
 
 The limits are judged when an item is set aside, over the items that this run has gone through (the last `window`):
 
-    max_failures   so many in all, over all attempts: this batch is not worth going on
+    max_failures   so many in all, over all attempts since the task was sent or replayed: this batch is not worth going on
     max_share      so large a part of the window failed
     max_alike      so large a part of the window failed with one fingerprint: this is not data, this is a bug
 
@@ -42,7 +42,7 @@ class BatchPolicy:
     max_delay: float = 5.0
     #: Items in a row that fail of what would pass with time: an outage.
     outage_after: int = 10
-    #: Items set aside in all.
+    #: Items set aside in all, since the task was sent or replayed.
     max_failures: int | None = 1000
     #: Part of the window that may fail.
     max_share: float | None = 0.5

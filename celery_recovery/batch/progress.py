@@ -26,6 +26,9 @@ class Progress:
     succeeded: int = 0
     failed: int = 0
     discarded: int = 0
+    #: Replays of the task, and how many had failed when it was last replayed: these do not count towards a limit.
+    replays: int = 0
+    forgiven: int = 0
     #: Items in all; None: nobody knows.
     total: int | None = None
     #: Length of the source, where it told; digest of the keys of what is done, where there are keys.

@@ -36,10 +36,18 @@ _ON_THEIR_WAY = ("already replayed", "already recovered")
     "-n", "--limit", type=click.IntRange(1), metavar="N", group=ACTION, help="Most letters, the oldest deaths first."
 )
 @option("--to-queue", metavar="NAME", group=ACTION, help="Another queue than the one they came from.")
+@option("--regroup", is_flag=True, group=ACTION, help="Items of one batch as one task, not one task for each.")
 @option("--force", is_flag=True, group=ACTION, help="Also letters that were replayed ten times already.")
 @click.pass_context
 def replay(
-    ctx: click.Context, /, where: Filter, rate: float | None, to_queue: str | None, force: bool, **options: Any
+    ctx: click.Context,
+    /,
+    where: Filter,
+    rate: float | None,
+    to_queue: str | None,
+    regroup: bool,
+    force: bool,
+    **options: Any,
 ) -> None:
     """Put letters back into the queue they came from, the oldest death first.
 
@@ -57,7 +65,7 @@ def replay(
             show_dry_run(here, _REPLAY, chosen, asked)
             return
         chosen = confirm(here, _REPLAY, chosen, limit=asked.limit, yes=asked.yes)
-        result = _replayed(here, chosen, rate=rate, limit=asked.limit, to_queue=to_queue, force=force)
+        result = _replayed(here, chosen, rate=rate, limit=asked.limit, to_queue=to_queue, regroup=regroup, force=force)
         _tell_replay(here, result, past)
         _exit_replay(ctx, result, past, anything=asked.everything)
 

@@ -148,6 +148,7 @@ class DeadLetterQueue:
         limit: int | None = None,
         to_queue: str | None = None,
         force: bool = False,
+        regroup: bool = False,
         dry_run: bool = False,
         max_replays: int = MAX_REPLAYS,
         lease: float = LEASE,
@@ -158,7 +159,7 @@ class DeadLetterQueue:
 
         A filter without a state is about failed letters, and those that a killed replay left behind. `rate` is in
         letters per second (None: as fast as it goes), `limit` the most letters, `to_queue` another queue than the one
-        they came from. `force` replays what was replayed `max_replays` times already. `progress` is called after each
+        they came from. `regroup` sends the items of one batch as one task (`rate` is then in messages). `force` replays what was replayed `max_replays` times already. `progress` is called after each
         batch, and once a second while it waits. Raises `ConfigurationError` for a rate or limit that makes no sense,
         and for a filter that names a finished state.
         """
@@ -180,6 +181,7 @@ class DeadLetterQueue:
                 default_queue=self.app.conf.task_default_queue,
                 max_replays=None if force else max_replays,
                 lease=lease,
+                regroup=regroup,
             ),
             warn=ChordWatch(self.app),
             progress=progress,

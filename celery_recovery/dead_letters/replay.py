@@ -17,7 +17,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
 from itertools import islice
@@ -25,6 +25,7 @@ from typing import Any, NamedTuple, Protocol
 
 from celery_recovery.dead_letters.letter import Letter, Outgoing
 from celery_recovery.dead_letters.pace import Pace
+from celery_recovery.dead_letters.regroup import bundles, together
 from celery_recovery.dead_letters.scope import REPLAY
 from celery_recovery.dead_letters.state import LetterState
 from celery_recovery.dead_letters.store import LEASE, Claim, DeadLetterStore
@@ -38,6 +39,8 @@ logger = logging.getLogger("celery_recovery")
 MAX_REPLAYS = 10
 #: Most letters claimed at once.
 BATCH = 100
+#: The same, where items of batches go together.
+GROUPED = 500
 #: Share of the lease after which letters not yet published are claimed anew.
 RENEW_AT = 0.5
 #: Seconds after which published letters are marked, even if the batch goes on.
@@ -128,11 +131,15 @@ class Terms:
     max_replays: int | None = MAX_REPLAYS
     #: Seconds that a claim keeps others away.
     lease: float = LEASE
+    #: Items of one batch go together, as few messages (see `regroup.py`); `rate` is then in messages.
+    regroup: bool = False
 
     @property
     def batch(self) -> int:
         """Letters claimed at once: no more than are published in a quarter of the lease."""
-        return BATCH if self.rate is None else max(1, min(BATCH, int(self.rate * self.lease / 4)))
+        if self.rate is None:
+            return GROUPED if self.regroup else BATCH
+        return max(1, min(BATCH, int(self.rate * self.lease / 4)))
 
 
 class Replay:
@@ -218,7 +225,7 @@ class Replay:
 
     def _publish(self, letters: Sequence[Letter], until: float, total: int) -> list[str]:
         """Publish claimed letters; returns the ids left over when the lease grows short: they are claimed anew."""
-        waiting, together = deque(letters), True
+        waiting, together = deque(self._pieces(letters)), True
         try:
             while waiting and time.monotonic() < until:
                 self._pace.wait()
@@ -230,65 +237,71 @@ class Replay:
                     self._publish_one(waiting)
                 self._mark_if_due(total)
         except BaseException:
-            self._give_up([letter.id for letter in waiting])
+            self._give_up([letter.id for piece in waiting for letter in piece])
             raise
         self._mark()
-        return [letter.id for letter in waiting]
+        return [letter.id for piece in waiting for letter in piece]
 
-    def _publish_together(self, letters: Sequence[Letter]) -> bool:
+    def _pieces(self, letters: Sequence[Letter]) -> Iterable[tuple[Letter, ...]]:
+        """What goes as one message each."""
+        return bundles(letters) if self.terms.regroup else ((letter,) for letter in letters)
+
+    def _publish_together(self, pieces: Sequence[tuple[Letter, ...]]) -> bool:
         """Publish a batch in one round trip, on a transport that can (kombu 5.7 on Redis); elsewhere one after another.
 
         False when something went wrong: which of them have arrived is not known then, and they are to be published
         again one by one, as other copies.
         """
-        if not hasattr(self.publisher, "producer") or not all(letter.is_replayable for letter in letters):
+        if not hasattr(self.publisher, "producer") or not all(piece[0].is_replayable for piece in pieces):
             return False
         try:
             if self._producer is None:
                 self._producer = self._open.enter_context(self.publisher.producer())
             with _batch(self._producer):
-                for letter in letters:
-                    self.publisher.publish(**self._declared_once(letter)._asdict(), producer=self._producer)
+                for piece in pieces:
+                    self.publisher.publish(**self._declared_once(piece)._asdict(), producer=self._producer)
         except Exception as exc:  # noqa: BLE001  # told apart, and reported, when each is published alone
-            logger.debug("a batch of %d replays was not published as one: %s", len(letters), exc)
+            logger.debug("a batch of %d replays was not published as one: %s", len(pieces), exc)
             self._producer = None
             return False
-        self._pace.done(len(letters))
-        for letter in letters:
-            self._note_published(letter)
+        self._pace.done(len(pieces))
+        for piece in pieces:
+            self._note_published(piece)
         return True
 
-    def _publish_one(self, waiting: deque[Letter]) -> None:
-        """Publish the first letter and take it off; when the broker is away it stays, and `PublishFailed` goes on."""
-        letter = waiting[0]
+    def _publish_one(self, waiting: deque[tuple[Letter, ...]]) -> None:
+        """Publish the first message and take it off; when the broker is away it stays, and `PublishFailed` goes on."""
+        piece = waiting[0]
+        letter = piece[0]
         if not letter.is_replayable:
             self.store.unclaim([letter.id], self.operation)
             self._skipped[NOT_REPLAYABLE] += 1
             waiting.popleft()
             return
-        message = letter.message(to_queue=self._queue_for(letter))
+        message = together(piece, to_queue=self._queue_for(letter))
         try:
             self.publisher.publish(**message._asdict())
         except Exception as exc:  # whatever it is about this letter, the others are not to blame
-            self._failed[letter.id] = f"{type(exc).__name__}: {exc}"
+            self._failed.update({one.id: f"{type(exc).__name__}: {exc}" for one in piece})
             if isinstance(exc, PublishFailed) and not isinstance(exc, Unroutable):  # the broker is at fault
                 raise
-            self.store.unclaim([letter.id], self.operation)
+            self.store.unclaim([one.id for one in piece], self.operation)
         else:
             self._pace.done()
-            self._note_published(letter)
+            self._note_published(piece)
         waiting.popleft()
 
-    def _note_published(self, letter: Letter) -> None:
-        self._published += 1
-        self._unmarked.append(letter.id)
-        warning = self._warn(letter)
-        if warning:
-            self._warnings[warning] += 1
+    def _note_published(self, piece: tuple[Letter, ...]) -> None:
+        for letter in piece:
+            self._published += 1
+            self._unmarked.append(letter.id)
+            warning = self._warn(letter)
+            if warning:
+                self._warnings[warning] += 1
 
-    def _declared_once(self, letter: Letter) -> Outgoing:
+    def _declared_once(self, piece: tuple[Letter, ...]) -> Outgoing:
         """The message; to a queue that is declared already it goes by name alone, which saves a fifth of the work."""
-        message = letter.message(to_queue=self._queue_for(letter))
+        message = together(piece, to_queue=self._queue_for(piece[0]))
         if message.queue not in self._declared:
             self._declared.add(message.queue)
             return message

@@ -45,9 +45,10 @@ def _what(token: str, item: dict[str, Any]) -> str:
     what, _, times = str(item["do"]).partition(":")
     if what == "slow":
         time.sleep(float(times))
-    elif (what == "away" and book.client.get(f"back:{token}")) or (
-        times and int(str(book.client.incr(f"tries:{token}:{n}"))) > int(times)
-    ):
+        return ""
+    if what == "away" and book.client.get(f"back:{token}"):
+        return ""
+    if times and int(str(book.client.incr(f"tries:{token}:{n}"))) > int(times):
         return ""
     return what
 

@@ -351,6 +351,7 @@ class _Keeper:
         own = BatchHeader(parent=parent, name=self._name, items=(replace(item, letter={}),))
         made = Context(request.__dict__)
         made.update(
+            headers=request.headers,
             id=item.letter.get("id") or letter_id(parent, self._name, progress.era, item.position),
             parent_id=parent, root_id=request.root_id or parent, group=None, group_index=None, chord=None, chain=None,
             callbacks=None, errbacks=None, reply_to=None, replaced_task_nesting=0, retries=0,

@@ -2,7 +2,7 @@
 
 The limits are judged when an item is set aside, over the items that this run has gone through (the last `window`):
 
-    max_failures   so many in all, over all attempts since the task was sent or replayed: this batch is not worth going on
+    max_failures   so many in all, since the task was sent or replayed: the batch is not worth going on
     max_share      so large a part of the window failed
     max_alike      so large a part of the window failed with one fingerprint: this is not data, this is a bug
 

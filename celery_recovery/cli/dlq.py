@@ -19,6 +19,7 @@ _LOOKING, _CHANGING = "celery_recovery.cli.looking", "celery_recovery.cli.changi
         "show": f"{_LOOKING}:show",
         "stats": f"{_LOOKING}:stats",
         "replay": "celery_recovery.cli.replaying:replay",
+        "edit": "celery_recovery.cli.editing:edit",
         "discard": f"{_CHANGING}:discard",
         "review": f"{_CHANGING}:review",
         "restore": f"{_CHANGING}:restore",

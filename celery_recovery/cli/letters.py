@@ -79,7 +79,24 @@ def _what(letter: Shown) -> dict[str, str]:
         "Keywords": _plain(letter["kwargs"]),
         "Body": f"{letter['content_type']}, {letter['size']} bytes",
         "Lost": lost,
+        **_item(letter),
     }
+
+
+def _item(letter: Shown) -> dict[str, str]:
+    """Of a letter of a batch: which item it is."""
+    batch = letter.get("batch")
+    if not batch:
+        return {}
+    items = batch["items"]
+    one = items[0]
+    value = one["shown"] if one["value"] is None else _plain(one["value"])
+    key = "" if one["key"] is None else f", key {one['key']}"
+    name = f", batch {batch['name']}" if batch["name"] != "1" else ""
+    if len(items) > 1:
+        return {"Items": f"{len(items)} of {batch['parent']}{name}"}
+    kept = " (not carried: it is looked up in the source)" if one["value"] is None else ""
+    return {"Item": value + kept, "Position": f"{one['position']}{key} of {batch['parent']}{name}"}
 
 
 def _why(letter: Shown) -> dict[str, str]:
@@ -127,6 +144,7 @@ def _since(letter: Shown) -> dict[str, str]:
         "Operation": letter["operation"],
         "Outcome": f"{letter['outcome']}{runtime}{on}" if letter["outcome"] else "",
         "Changed": _when(letter["changed_at"]) if letter["changed_at"] else "",
+        "Edits": str(letter["edits"] or ""),
         "By": letter["by"],
         "Note": letter["note"],
     }

@@ -124,6 +124,8 @@ class Letter:
     #: Who discarded it or set it aside, and what they noted.
     by: str = ""
     note: str = ""
+    #: How often it was changed by hand.
+    edits: int = 0
 
     @classmethod
     def from_message(
@@ -306,6 +308,7 @@ class Letter:
             "runtime": self.runtime,
             "replayed_by": self.replayed_by,
             "changed_at": self.changed_at,
+            "edits": self.edits,
             "by": self.by,
             "note": self.note,
             "root_id": self.root_id,

@@ -14,23 +14,24 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from celery import Celery
 
+from celery_recovery.dead_letters.editing import Change, edited
 from celery_recovery.dead_letters.figures import ErrorGroup, StoreStats
 from celery_recovery.dead_letters.filter import Filter
 from celery_recovery.dead_letters.held import ChordWatch, fail_held
 from celery_recovery.dead_letters.letter import Letter
 from celery_recovery.dead_letters.operations import Operations, who
 from celery_recovery.dead_letters.replay import MAX_REPLAYS, Progress, Publishes, Replay, ReplayResult, Terms
-from celery_recovery.dead_letters.scope import DISCARD, REPLAY, RESTORE, REVIEW, Scope
+from celery_recovery.dead_letters.scope import DISCARD, EDIT, REPLAY, RESTORE, REVIEW, Scope
 from celery_recovery.dead_letters.search import Page, batches
 from celery_recovery.dead_letters.state import LetterState
 from celery_recovery.dead_letters.store import LEASE, DeadLetterStore
 from celery_recovery.exceptions import ConfigurationError, LetterNotFound
 
-__all__ = ("ActionResult", "DeadLetterQueue", "DeadLetterView", "Selection")
+__all__ = ("ActionResult", "DeadLetterQueue", "DeadLetterView", "Edited", "Selection")
 
 #: Which letters an action is for: those a filter finds, or these ids, or this one.
 Selection: TypeAlias = Filter | Iterable[str]
@@ -52,6 +53,15 @@ class ActionResult:
         """JSON-ready form."""
         plain = {name: getattr(self, name) for name in self.__slots__}
         return {**plain, "warnings": dict(self.warnings)}
+
+
+class Edited(NamedTuple):
+    """One letter's item, before and after; `done`: it was changed."""
+
+    id: str
+    before: Any
+    after: Any
+    done: bool
 
 
 class DeadLetterView:
@@ -159,7 +169,8 @@ class DeadLetterQueue:
 
         A filter without a state is about failed letters, and those that a killed replay left behind. `rate` is in
         letters per second (None: as fast as it goes), `limit` the most letters, `to_queue` another queue than the one
-        they came from. `regroup` sends the items of one batch as one task (`rate` is then in messages). `force` replays what was replayed `max_replays` times already. `progress` is called after each
+        they came from. `regroup` sends the items of one batch as one task (`rate` is then in messages). `force`
+        replays what was replayed `max_replays` times already. `progress` is called after each
         batch, and once a second while it waits. Raises `ConfigurationError` for a rate or limit that makes no sense,
         and for a filter that names a finished state.
         """
@@ -230,6 +241,31 @@ class DeadLetterQueue:
         done = 0 if dry_run else len(self.store.restore(ids, reason, by or who()))
         return ActionResult(selected=len(ids), done=done, dry_run=dry_run)
 
+    def edit(
+        self, selection: Selection, changes: Sequence[Change], *, reason: str = "", by: str | None = None,
+        dry_run: bool = False,
+    ) -> Sequence[Edited]:  # fmt: skip
+        """Change the item that letters of a batch carry (see `editing.py`); nothing is replayed by it.
+
+        Raises `ConfigurationError` where a change does not fit a letter; then none is changed.
+        """
+        _, ids = self._select(selection, EDIT)
+        pairs = [
+            (letter, edited(letter, changes))
+            for batch in batches(ids)
+            for letter in self.store.get_many(batch)
+            if letter is not None
+        ]
+        return [
+            Edited(
+                old.id,
+                _item_of(old),
+                _item_of(new),
+                not dry_run and self.store.edit(new, by=by or who(), reason=reason) == "edited",
+            )
+            for old, new in pairs
+        ]
+
     # -- within
 
     def _select(
@@ -257,6 +293,11 @@ def _check(*, rate: float | None = None, limit: int | None = None) -> None:
         raise ConfigurationError.of("rate", expected="letters per second, above 0", got=rate)
     if limit is not None and limit < 1:
         raise ConfigurationError.of("limit", expected="a whole number from 1", got=limit)
+
+
+def _item_of(letter: Letter) -> Any:
+    header = letter.batch_header
+    return header.items[0].plain() if header is not None else None
 
 
 def _described(selection: Selection) -> str:

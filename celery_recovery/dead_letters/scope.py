@@ -15,7 +15,7 @@ from celery_recovery.dead_letters.filter import Filter
 from celery_recovery.dead_letters.state import OPEN, LetterState
 from celery_recovery.exceptions import ConfigurationError
 
-__all__ = ("DISCARD", "REPLAY", "RESTORE", "REVIEW", "Scope", "either")
+__all__ = ("DISCARD", "EDIT", "REPLAY", "RESTORE", "REVIEW", "Scope", "either")
 
 _FAILED, _REVIEW, _RETRY = LetterState.FAILED, LetterState.REVIEW, LetterState.RETRY
 _DISCARDED = LetterState.DISCARDED
@@ -47,6 +47,7 @@ class Scope(NamedTuple):
 #: killed replay left behind. `replayed` has to be asked for: the message is on its way, unless the broker lost it.
 REPLAY = Scope("replay", by_filter=(_FAILED, _RETRY), by_id=(_FAILED, _REVIEW, _RETRY), possible=_OPEN)
 DISCARD = Scope("discard", by_filter=(_FAILED, _REVIEW), by_id=_OPEN, possible=_OPEN)
+EDIT = Scope("edit", by_filter=(_FAILED, _REVIEW), by_id=(_FAILED, _REVIEW), possible=(_FAILED, _REVIEW))
 REVIEW = Scope("review", by_filter=(_FAILED,), by_id=(_FAILED,), possible=(_FAILED,))
 RESTORE = Scope("restore", by_filter=(_REVIEW,), by_id=(_REVIEW, _DISCARDED), possible=(_REVIEW, _DISCARDED))
 

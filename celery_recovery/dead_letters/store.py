@@ -158,6 +158,12 @@ class DeadLetterStore:
         """Put letters from review, or discarded ones, back among the failed; returns the ids that were."""
         return self._move(ids, LetterState.FAILED, (LetterState.REVIEW, LetterState.DISCARDED), by=by, note=reason)
 
+    def edit(self, letter: Letter, *, by: str = "", reason: str = "") -> str:
+        """Keep what was changed in the letter since it was read; `"edited"`, `"unknown"`, `"passed"`, `"changed"`."""
+        about = message_fields(letter)["about"]
+        status: str = self._run("letter_edit", (letter.id, letter.death, letter.edits, about, by, reason)).decode()
+        return status
+
     # -- reading -------------------------------------------------------------------------------------------------------
 
     def get(self, letter_id: str) -> Letter | None:

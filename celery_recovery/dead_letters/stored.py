@@ -111,6 +111,7 @@ def read_letter(letter_id: str, row: Sequence[bytes]) -> Letter:
         replayed_by=text.get("replayed_by", ""),
         by=text.get("by", ""),
         note=text.get("note", ""),
+        edits=int(text.get("edits") or 0),
     )
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from celery_recovery import Filter, Letter, LetterState
 from celery_recovery.checkpoint import CheckpointStore
+from celery_recovery.dead_letters.editing import Change
 from celery_recovery.recovery import Recovery
 from tests.integration.jobs_client import Jobs, eventually
 from tests.services import Worker
@@ -142,9 +143,10 @@ def test_too_many(on_redis: Batches) -> None:
     letter = on_redis.letter("token")
     assert letter.error.message.startswith("4 items failed (max_failures 3); batch 1 stops at item 31")
     assert len(on_redis.items("token")) == 4
-    on_redis.dead_letters.replay(["token"])  # each attempt has the same limit: one more, and it stops
-    on_redis.letter("token", replays=1)
-    assert on_redis.done("token") == Counter(str(n) for n in range(40) if n % 10)
+    on_redis.dead_letters.replay(["token"])  # somebody has looked at it: it goes on, as far as the limit again
+    eventually(lambda: on_redis.done("token") == Counter(str(n) for n in range(70) if n % 10), what="four more")
+    on_redis.letter("token", replays=1, state=LetterState.FAILED)
+    assert len(on_redis.items("token")) == 8
 
 
 def test_failing_by_policy(on_redis: Batches) -> None:
@@ -191,3 +193,63 @@ def test_shut_down(jobs: Batches) -> None:
     saved = jobs.store.get("batch:1:id:token")
     assert saved is not None
     assert saved.attempt == 1
+
+
+def test_replayed_alone(jobs: Batches) -> None:
+    """The same body runs for this one item, with the value that it was changed to; its letter hears of the end."""
+    jobs.worker(concurrency=1)
+    jobs.send("loop", "token", 10, {"3": "bad", "7": "bad"}).get(timeout=30)
+    third, seventh = jobs.items("token")
+    change = Change.parse("item.do=")
+    [done] = jobs.dead_letters.edit([third.id], [change])
+    assert (done.before["do"], done.after["do"], done.done) == ("bad", "", True)
+    jobs.dead_letters.replay([third.id, seventh.id])
+    jobs.letter(third.id, state=LetterState.RECOVERED)
+    jobs.letter(seventh.id, state=LetterState.FAILED, replays=1)
+    assert jobs.done("token") == numbers(10, 7)
+    assert jobs.ledger.lines("token").count("bad 7") == 2
+    assert jobs.result(third.id).get(timeout=10)["succeeded"] == 1
+    assert jobs.store.names() == []
+
+
+@pytest.mark.parametrize("how", ["loop", "each", "chunks"])
+def test_replayed_together(jobs: Batches, how: str) -> None:
+    """One task for all of them; each has its own end."""
+    jobs.worker(concurrency=1)
+    args = ({"3": "bad", "7": "bad", "8": "bad"}, *((5,) if how == "chunks" else ()))
+    jobs.send(how, "token", 12, *args).get(timeout=30)
+    letters = jobs.items("token")
+    assert [one.error.message for one in letters] == ["row 3 is bad", "row 7 is bad", "row 8 is bad"]
+    jobs.dead_letters.edit([letters[0].id, letters[2].id], [Change.parse("item.do=")])
+    before = len(jobs.ledger.lines("token"))
+    result = jobs.dead_letters.replay(Filter(parent=("token",)), regroup=True)
+    assert (result.selected, result.published) == (3, 3)
+    for letter, state in zip(letters, (LetterState.RECOVERED, LetterState.FAILED, LetterState.RECOVERED), strict=True):
+        jobs.letter(letter.id, state=state, replays=1)
+    again = jobs.letter(letters[1].id)
+    assert (again.parent, again.batch["items"][0]["position"], len(again.attempts)) == ("token", 7, 1)
+    begun = [line for line in jobs.ledger.lines("token")[before:] if line == "begin"]
+    assert len(begun) == {"loop": 2, "each": 1, "chunks": 0}[how]
+    if how != "chunks":
+        assert jobs.done("token") == numbers(12, 7)
+    eventually(lambda: jobs.store.names() == [], what="the end of the batch")
+
+
+@pytest.mark.parametrize("special", [{"37": "bad"}, {"0": "bad", "37": "odd", "99": "bad", "98": "bad"}])
+def test_bulk_calls_are_halved(on_redis: Batches, special: dict[str, str]) -> None:
+    """The bad ones are found, in few calls; the others are done once."""
+    on_redis.worker(concurrency=1)
+    result = on_redis.send("chunks", "token", 100, special, 32).get(timeout=30)
+    assert (result["succeeded"], result["failed"]) == (100 - len(special), len(special))
+    rows = Counter(on_redis.ledger.client.lrange("rows:token", 0, -1))
+    assert rows == numbers(100, *map(int, special))
+    assert [letter.batch["items"][0]["position"] for letter in on_redis.items("token")] == sorted(map(int, special))
+    calls = [line for line in on_redis.ledger.lines("token") if line.startswith("call")]
+    assert len(calls) - 4 <= 2 * len(special) * 5  # log2(32)
+
+
+def test_a_bulk_call_that_would_pass_is_made_again_as_a_whole(on_redis: Batches) -> None:
+    on_redis.worker(concurrency=1)
+    result = on_redis.send("chunks", "token", 20, {"3": "away:2"}, 10, max_delay=0.1).get(timeout=30)
+    assert (result["succeeded"], result["failed"]) == (20, 0)
+    assert [line for line in on_redis.ledger.lines("token") if line.startswith("call")] == ["call 10"] * 4

@@ -100,9 +100,11 @@ class CheckpointStore:
             raise CheckpointFenced
         return fence.decode(), state
 
-    def save(self, name: str, fence: str, state: bytes) -> None:
-        """Save it; b"" forgets it. Raises `CheckpointFenced`."""
-        self._held(self._run("checkpoint_save", (name, fence, state, self._seconds(self._ttl))))
+    def save(self, name: str, fence: str, state: bytes, progress: Run | None = None) -> None:
+        """Save it; b"" forgets it. `progress`: this run has got further by it. Raises `CheckpointFenced`."""
+        moved = (progress.life, progress.step) if progress is not None else ("", 0)
+        arguments = (name, fence, state, self._seconds(self._ttl), *moved, self._seconds(self.kept))
+        self._held(self._run("checkpoint_save", arguments))
 
     def finish(self, name: str, fence: str, run: Run) -> None:
         """The run has succeeded. Raises `CheckpointFenced`."""
@@ -173,15 +175,18 @@ class Checkpoint:
         self._open()
         return default if self._state is None else json.loads(self._state)
 
-    def save(self, state: Any) -> None:
-        """Keep this. Raises `CheckpointFenced`, `CheckpointTooLarge`, `StoreUnavailable`, and TypeError for no JSON."""
+    def save(self, state: Any, *, progress: bool = False) -> None:
+        """Keep this; `progress`: a run that dies from here on has got further than those before it.
+
+        Raises `CheckpointFenced`, `CheckpointTooLarge`, `StoreUnavailable`, and TypeError for no JSON.
+        """
         told = json.dumps(state, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
         if self._store is not None and len(told) > self._store.most:
             raise CheckpointTooLarge(
                 f"the checkpoint of {self._run.task} is {len(told):,} bytes as JSON; recovery_checkpoint_size allows"
                 f" {self._store.most:,}. Save where to go on, not what was done"
             )
-        self._write(told)
+        self._write(told, progress=progress)
 
     def clear(self) -> None:
         """Forget what was saved: the next `load` gives its default."""
@@ -192,10 +197,10 @@ class Checkpoint:
         if self._store is not None and self._fence is not None:
             self._store.finish(self._name, self._fence, self._run)
 
-    def _write(self, told: bytes) -> None:
+    def _write(self, told: bytes, *, progress: bool = False) -> None:
         fence = self._open()
         if self._store is not None:
-            self._store.save(self._name, fence, told)
+            self._store.save(self._name, fence, told, self._run if progress else None)
         self._state = told or None
 
     def _open(self) -> str:

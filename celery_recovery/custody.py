@@ -98,6 +98,14 @@ class Custody:
         told = json.dumps(ended) if ended is not None else ""
         return bool(self._run("attempt_end", (*passage_arguments(passage), state, told, self._ttl)))
 
+    def moved_on(self, passage: Passage) -> bool:
+        """Whether the run of this message had got further with a batch when it died."""
+        if not passage.life:
+            return False
+        with reachable(self.client):
+            moved: Any = self.client.hget(self.keys.attempt(passage.life), "moved")
+        return bool(moved == str(passage.step).encode())
+
     def hold(self, passages: Iterable[Passage], boot: str, worker: str = "") -> int:
         """The worker goes on running these, though the broker will give them to others; returns how many were noted."""
         told = [word for passage in passages for word in passage_arguments(passage)]

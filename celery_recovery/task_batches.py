@@ -232,7 +232,7 @@ class _Keeper:
     def save(self, state: dict[str, Any]) -> None:
         """Save it."""
         if self._checkpoint is not None:
-            self._checkpoint.save(state)
+            self._checkpoint.save(state, progress=True)
 
     def would_retry(self, exc: BaseException, *, moved_on: bool) -> bool:
         """Whether the task, if it failed of this, would be tried again."""

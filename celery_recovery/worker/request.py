@@ -31,6 +31,7 @@ from celery.worker import state
 from celery.worker.request import Request, logger
 from kombu.utils.encoding import safe_repr, safe_str
 
+from celery_recovery.exceptions import StoreUnavailable
 from celery_recovery.passage import Passage
 from celery_recovery.recovery import Recovery
 from celery_recovery.worker.memory import last_seen
@@ -118,6 +119,7 @@ class RecoverableRequest(Request):  # type: ignore[misc]  # celery is untyped
         context.called_directly = False
         context.recovery_running = monotonic() - (time() - self.time_start if self.time_start else 0)
         context.recovery_evidence = self._evidence(exc)
+        context.recovery_moved_on = self._moved_on()
         outcome = Recovery.of(self.app).failed(self.task, context, exc)
         einfo = _einfo(outcome)
         if isinstance(outcome, Retry):
@@ -128,6 +130,14 @@ class RecoverableRequest(Request):  # type: ignore[misc]  # celery is untyped
             self.acknowledge()
         else:
             self._failed(outcome, einfo, timed_out=isinstance(exc, TimeLimitExceeded))
+
+    def _moved_on(self) -> bool:
+        """Whether the process got further with a batch before it ended, which only its checkpoint can tell."""
+        custody = Recovery.of(self.app).custody
+        try:
+            return custody is not None and custody.moved_on(self.passage)
+        except StoreUnavailable:
+            return False
 
     def _evidence(self, exc: BaseException) -> dict[str, Any]:
         """What is known of the process: signal or exit code, pid, and the memory it was last seen with (bytes)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Iterator
 from operator import itemgetter
@@ -33,9 +34,11 @@ def handle(token: str, item: dict[str, Any]) -> None:
     if what in raised:
         book.note(token, f"{what} {n}")
         raise raised[what]
-    if what == "hang" and not book.client.get(f"go:{token}"):
+    if what == "hang" and not (book.client.get(f"go:{token}") or book.client.get(f"go:{token}:{n}")):
         book.client.set(f"pid:{token}", os.getpid())
         pause(token, 60)
+    if what == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
     book.note(token, str(n))
 
 

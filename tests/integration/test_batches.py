@@ -253,3 +253,29 @@ def test_a_bulk_call_that_would_pass_is_made_again_as_a_whole(on_redis: Batches)
     result = on_redis.send("chunks", "token", 20, {"3": "away:2"}, 10, max_delay=0.1).get(timeout=30)
     assert (result["succeeded"], result["failed"]) == (20, 0)
     assert [line for line in on_redis.ledger.lines("token") if line.startswith("call")] == ["call 10"] * 4
+
+
+@pytest.mark.faults
+def test_killed_more_often_than_it_has_attempts(jobs: Batches) -> None:
+    """A batch that gets further each time is neither exhausted nor poison; one that dies at the same item is."""
+    jobs.worker(concurrency=1)
+    jobs.send("each", "token", 30, {str(n): "hang" for n in range(2, 20, 2)}, flush_every=1)
+    for n in range(2, 20, 2):
+        pid = int(eventually(lambda: jobs.ledger.client.getdel("pid:token"), 40, f"the task at {n}"))
+        jobs.ledger.client.set(f"go:token:{n}", 1)
+        os.kill(pid, signal.SIGKILL)
+    assert jobs.result("token").get(timeout=60)["succeeded"] == 30
+    assert jobs.done("token") == numbers(30)
+
+
+@pytest.mark.faults
+def test_dying_at_the_same_item(jobs: Batches) -> None:
+    """It is exhausted, as any task is; its letter says where."""
+    jobs.worker(concurrency=1)
+    jobs.send("each", "token", 30, {"7": "die"}, flush_every=5)
+    letter = jobs.letter("token")
+    assert letter.reason == "exhausted"
+    assert jobs.ledger.lines("token").count("begin") == 4  # the first got further, and does not count
+    saved = jobs.store.get("batch:1:id:token")
+    assert saved is not None
+    assert saved.state["done"] == 5

@@ -50,6 +50,10 @@ if known then
         return {'twin', crashes, seen, ''}
       end
       if known.state == 'leaving' and known.ended ~= '' then return {'letter', crashes, seen, known.ended} end
+      if redis.call('HGET', attempt_key(life), 'moved') == ARGV[2] then
+        crashes, seen = 0, '[]' -- a batch of it got further: it has not died where it died before
+        redis.call('HDEL', attempt_key(life), 'moved')
+      end
       local crash = cjson.encode({at = tonumber(known.at), worker = known.worker})
       seen = crashes == 0 and '[' .. crash .. ']' or string.sub(seen, 1, -2) .. ',' .. crash .. ']'
       crashes = crashes + 1

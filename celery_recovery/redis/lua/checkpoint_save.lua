@@ -7,6 +7,9 @@
   ARGV[2]  fence of the run
   ARGV[3]  state; '': none any more
   ARGV[4]  seconds after which it is dropped unless it is saved again
+  ARGV[5]  life of the run, where what it saves is progress: dying, it has not died of what it died of before; else ''
+  ARGV[6]  its step
+  ARGV[7]  seconds that this is remembered
 
   Returns  '1' if it is saved, '0' if the run is fenced off
 ]]
@@ -23,4 +26,8 @@ else
 end
 redis.call('EXPIRE', key, ttl)
 redis.call('ZADD', CHECKPOINTS, at, name)
+if ARGV[5] ~= '' then
+  redis.call('HSET', attempt_key(ARGV[5]), 'moved', ARGV[6])
+  redis.call('EXPIRE', attempt_key(ARGV[5]), tonumber(ARGV[7]))
+end
 return '1'

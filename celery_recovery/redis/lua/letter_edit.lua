@@ -15,7 +15,7 @@
 ]]
 -- include now
 
-local id, death, edits, about, by, note = unpack(ARGV)
+local id, death, edits, about, by, note = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local known = redis.call('HMGET', letter_key(id), 'state', 'death', 'edits')
 if not known[1] then return 'unknown' end
 if known[1] ~= 'failed' and known[1] ~= 'review' then return 'passed' end

@@ -233,7 +233,7 @@ class Course:
         if unit is None or verdict.how == "task":
             return self._left(exc, unwound)
         if verdict.how == "outage":
-            if len(unit.items) > 1 or len(self.waiting) + 1 >= self.policy.outage_after:
+            if len(unit.items) > 1 or self._is_outage():
                 return self._left(exc, unwound)
             return self._then(unit, verdict, "aside" if unit.final else "wait", unwound)
         if verdict.how == "retry":
@@ -264,6 +264,9 @@ class Course:
         if unit.fate == "done":
             unit.fate = ""
             self.finished(unit)
+            return None
+        if self.waiting:  # behind those: what is done lies in front of one position
+            self.waiting.append(unit)
             return None
         if unit.fate == "discard":
             self.progress.discarded += len(unit.items)
@@ -338,18 +341,25 @@ class Course:
         stopped.__cause__ = verdict.exc
         return stopped
 
+    def _is_outage(self) -> bool:
+        """One more fails of what would pass with time, and none has succeeded in between."""
+        waits = sum(unit.fate == "wait" for unit in self.waiting)
+        return waits + 1 >= self.policy.outage_after or len(self.waiting) >= self.policy.window
+
     def _settle(self) -> None:
         """Those that waited failed for themselves."""
         units, self.waiting = self.waiting, []
         for unit in units:
-            stopped = self._set_aside(unit)
+            unit.fate = "aside" if unit.fate == "wait" else unit.fate
+            stopped = self._meet(unit)
             if stopped is not None:
                 raise stopped
 
     def _try_waiting_again(self, unit: Unit) -> None:
         """Each of those that wait once more, and for the last time; the one that succeeded is counted behind them."""
         for one in self.waiting:
-            one.fate, one.final = "", True
+            if one.fate == "wait":
+                one.fate, one.final = "", True
         unit.fate = "done"
         self.again.extendleft(reversed([*self.waiting, unit]))
         self.waiting.clear()

@@ -280,7 +280,7 @@ class Course:
     def _then(self, unit: Unit, verdict: Verdict, fate: str, unwound: bool) -> BaseException | None:
         """Its fate is settled, now or when those before it that were undone are done again."""
         unit.fate, unit.failure = fate, verdict
-        if unwound and self.unflushed:
+        if unwound and self.commit is not None:  # the body has left what it commits to
             self._next(unit, unwound)
             return None
         stopped = self._meet(unit)
@@ -296,11 +296,11 @@ class Course:
 
     def _undo(self) -> None:
         """What was done and not committed is to be done again."""
-        if not self.unflushed:
-            return
-        for unit in self.again:
+        for unit in self.again if self.commit is not None else ():
             if unit.fate == "done":
                 unit.fate = ""
+        if not self.unflushed:
+            return
         self.again.extendleft(reversed(self.unflushed))
         self.progress.done = self.unflushed[0].start
         self.progress.succeeded -= sum(len(unit.items) for unit in self.unflushed)

@@ -112,6 +112,8 @@ class World:
     bad: set[int]
     #: Item -> how often it fails of what would pass.
     away: dict[int, int]
+    #: Items at which the whole attempt fails, once.
+    quits: set[int]
     kills: set[int]
     size: int | None
     flush: int
@@ -127,7 +129,6 @@ class World:
         self.open_rows: list[int] = []
 
     def source(self) -> Source:
-        self.open_rows.clear()  # a transaction that was not committed is rolled back when the body is left
         items = list(range(self.count)) if self.listed else iter(range(self.count))
         key, commit = str if self.keyed else None, self.commit if self.commits else None
         return Source(items=items, key=key, size=self.size, commit=commit)
@@ -144,6 +145,8 @@ class World:
             if row in self.bad:
                 raise ValueError(f"bad {row}")
             self.tried[row] += 1
+            if row in self.quits and self.tried[row] == 1:
+                raise KeyError(row)
             if self.tried[row] <= self.away.get(row, 0):
                 raise ConnectionError(f"away {row}")
         if self.commits:
@@ -155,8 +158,11 @@ class World:
         if self.in_place:
             batch.each(self.do)
             return
-        for part in batch:
-            self.do(part)
+        try:
+            for part in batch:
+                self.do(part)
+        finally:  # a transaction that was not committed is rolled back when the body is left
+            self.open_rows.clear()
 
     def run(self) -> Course:
         """Attempts, until one comes to its end."""
@@ -164,9 +170,7 @@ class World:
         for _ in range(300):
             try:
                 return task(self.memory, self.source, self.body, flush_every=self.flush, **policy)
-            except Killed:
-                continue
-            except ConnectionError:  # a bulk call that stays away is the task's failure; it is tried again
+            except (Killed, KeyError, ConnectionError):  # a bulk call that stays away is the task's failure
                 continue
         raise AssertionError("it does not end")
 
@@ -176,6 +180,7 @@ WORLDS = st.builds(
     count=st.integers(0, 60),
     bad=st.sets(st.integers(0, 59), max_size=8),
     away=st.dictionaries(st.integers(0, 59), st.integers(1, 4), max_size=5),
+    quits=st.sets(st.integers(0, 59), max_size=3),
     kills=st.sets(st.integers(1, 160), max_size=12),
     size=st.sampled_from([None, 1, 4, 16]),
     flush=st.sampled_from([1, 3, 10, 100]),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
@@ -16,8 +17,9 @@ from celery_recovery.cli.acting import ACTION
 from celery_recovery.cli.command import RecoveryCommand, option
 from celery_recovery.cli.failures import CommandFailure, ExitCode
 from celery_recovery.cli.output import Output
+from celery_recovery.cli.progress import display
 from celery_recovery.cli.table import Column
-from celery_recovery.cli.text import age, cut, moment, visible
+from celery_recovery.cli.text import age, cut, duration, moment, visible
 from celery_recovery.redact import Redactor
 
 if TYPE_CHECKING:
@@ -32,6 +34,8 @@ _COLUMNS = (
     Column("NAME", least=12), Column("SAVED", right=True), Column("SAVES", right=True), Column("BYTES", right=True),
     Column("ATTEMPT", right=True), Column("TASK", least=12, front=True), Column("STATE", least=8),
 )  # fmt: skip
+#: Seconds between two looks with --watch.
+LOOK = 0.5
 _json = option("--json", "as_json", is_flag=True, group=_OUTPUT, help="One JSON document instead of text.")
 
 
@@ -62,7 +66,7 @@ def checkpoints() -> None:
 def list_checkpoints(
     ctx: click.Context, names: tuple[str, ...], tasks: tuple[str, ...], everything: bool, as_json: bool
 ) -> None:
-    """List checkpoints, the one that was saved last in front. A NAME is `id:…` or `key:…`; * and ? match.
+    """List checkpoints, the one that was saved last in front. A NAME is `id:…`, `key:…` or `batch:…`; * and ? match.
 
     Exit code 1 when names or tasks match nothing.
     """
@@ -84,12 +88,19 @@ def list_checkpoints(
 
 @checkpoints.command(cls=RecoveryCommand)
 @click.argument("name", metavar="NAME")
+@option("--watch", is_flag=True, group=_OUTPUT, help="Of a batch: follow it until its task has ended, or Ctrl-C.")
 @_json
 @click.pass_context
-def show(ctx: click.Context, name: str, as_json: bool) -> None:
-    """Show one checkpoint with its state. A NAME without `id:` or `key:` is a task's id. Exit code 4: there is none."""
+def show(ctx: click.Context, name: str, watch: bool, as_json: bool) -> None:
+    """Show one checkpoint with its state. A NAME may be a task's id. Exit code 4: there is none."""
+    if watch and as_json:
+        raise click.UsageError("--watch: shows a bar, and no JSON document.")
     with _here(ctx, as_json) as here:
-        one = here.plain(_known(here, name))
+        found = _known(here, name)
+        if watch:
+            _follow(here, found)
+            return
+        one = here.plain(found)
         if as_json:
             here.output.document(one)
             return
@@ -101,6 +112,7 @@ def show(ctx: click.Context, name: str, as_json: bool) -> None:
             "taken over": _when(one["opened_at"]),
             "saved": f"{_when(one['saved_at'])}, {one['saves']} times" if one["saved_at"] else "never",
             "bytes": str(one["size"]),
+            **_batch_fields(one["state"]),
         })  # fmt: skip
         here.output.title("State")
         here.output.line(visible(json.dumps(one["state"], indent=2, ensure_ascii=False)))
@@ -131,6 +143,41 @@ def clear(ctx: click.Context, names: tuple[str, ...], dry_run: bool, yes: bool, 
             here.output.line(f"{_counted(len(found) if dry_run else len(done))} {would}dropped.")
 
 
+def _follow(here: _Here, found: SavedCheckpoint) -> None:
+    """A bar, as long as the checkpoint is there."""
+    if not is_batch(found.state):
+        raise CommandFailure(f"{found.name} is no batch: there is nothing to follow.", ExitCode.USAGE)
+    last: SavedCheckpoint | None = found
+    with display(here.output, found.task or found.name) as shown:
+        while last is not None and is_batch(last.state):
+            state = last.state
+            failed = f"{state['failed']} failed" if state["failed"] else ""
+            rate = f"{state['rate']:.0f}/s" if state["rate"] else ""
+            shown(state["done"], state["total"] or 0, ", ".join(filter(None, (failed, rate))))
+            found = last
+            time.sleep(LOOK)
+            last = here.store.get(found.name)
+    here.output.line(f"{found.name} has ended: {batch_words(found.state)} when it was last seen.")
+
+
+def is_batch(state: Any) -> bool:
+    """Whether it is the state of a batch, and not a task's own."""
+    return isinstance(state, dict) and {"batch", "done", "failed", "total", "rate", "era"} <= state.keys()
+
+
+def batch_words(state: dict[str, Any]) -> str:
+    """How far a batch is."""
+    total, rate = state["total"], state["rate"]
+    of = f" of {total:,} ({state['done'] * 100 // total} %)" if total else ""
+    failed = f", {state['failed']:,} failed" if state["failed"] else ""
+    left = f", {duration((total - state['done']) / rate)} left" if total and rate and total > state["done"] else ""
+    return f"{state['done']:,}{of}{failed}{f', {rate:,.0f}/s' if rate else ''}{left}"
+
+
+def _batch_fields(state: Any) -> dict[str, str]:
+    return {"batch": batch_words(state)} if is_batch(state) else {}
+
+
 @contextmanager
 def _here(ctx: click.Context, as_json: bool) -> Iterator[_Here]:
     """Connect to the store. Raises `ConfigurationError` where none is configured, and `StoreUnavailable`."""
@@ -151,7 +198,7 @@ def _matches(one: SavedCheckpoint, names: Sequence[str], tasks: Sequence[str]) -
 
 def _known(here: _Here, name: str) -> SavedCheckpoint:
     """The checkpoint of this name, or of this task's id. Raises `CommandFailure`."""
-    found = here.store.get(name) or here.store.get(f"id:{name}")
+    found = here.store.get(name) or here.store.get(f"id:{name}") or here.store.get(f"batch:1:id:{name}")
     if found is None:
         near = difflib.get_close_matches(name, here.store.names(), n=1)
         hint = f" Did you mean {near[0]}?" if near else ""
@@ -170,7 +217,8 @@ def _confirm(count: int, *, yes: bool) -> None:
 
 def _row(one: dict[str, Any]) -> list[str]:
     saved = f"{age(one['saved_at'])} ago" if one["saved_at"] else "never"
-    state = cut(visible(json.dumps(one["state"], ensure_ascii=False)), SHOWN)
+    told = batch_words(one["state"]) if is_batch(one["state"]) else json.dumps(one["state"], ensure_ascii=False)
+    state = cut(visible(told), SHOWN)
     return [one["name"], saved, str(one["saves"]), str(one["size"]), str(one["attempt"]), one["task"] or "?", state]
 
 

@@ -27,7 +27,6 @@ from kombu import Queue
 from kombu.serialization import registry
 from kombu.utils.encoding import safe_repr
 
-from celery_recovery.batch.item import BatchHeader
 from celery_recovery.call import Call
 from celery_recovery.dead_letters.chords import renew
 from celery_recovery.dead_letters.exchange import NOT_ENCODABLE, Publisher
@@ -270,8 +269,9 @@ class Actions:
 
     def _header(self, failure: Failure, history: History) -> dict[str, Any]:
         header = {**history.to_header(), "version": VERSION, "origin": failure.origin._asdict()}
-        if (batch := BatchHeader.of(failure.request.__dict__.get(HEADER))) is not None:
-            header["batch"] = batch.to_dict()
+        known = failure.request.__dict__.get(HEADER)
+        if isinstance(known, Mapping) and isinstance(known.get("batch"), Mapping):
+            header["batch"] = dict(known["batch"])
         if failure.onward is not None:
             header.update(failure.onward.to_header())
         return header if failure.replay is None else {**header, "replay": failure.replay}

@@ -27,7 +27,7 @@ did not know what it had done would do all of it again.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -54,6 +54,8 @@ class Run(NamedTuple):
     step: int = 0
     attempt: int = 1
     worker: str = ""
+    #: A success counts for each message of this id, not for its own alone.
+    once: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +97,8 @@ class CheckpointStore:
     def open(self, name: str, run: Run) -> tuple[str, bytes | None]:
         """Take it over: the fence, and the state as JSON. Raises `CheckpointFenced` where a later message has it."""
         who = json.dumps({"task": run.task, "id": run.task_id, "worker": run.worker, "attempt": run.attempt})
-        fence, state = self._run("checkpoint_open", (name, run.life, run.step, who, self._seconds(self._ttl)))
+        arguments = (name, run.life, run.step, who, self._seconds(self._ttl), int(run.once))
+        fence, state = self._run("checkpoint_open", arguments)
         if fence == b"0":
             raise CheckpointFenced
         return fence.decode(), state
@@ -109,6 +112,12 @@ class CheckpointStore:
     def finish(self, name: str, fence: str, run: Run) -> None:
         """The run has succeeded. Raises `CheckpointFenced`."""
         self._held(self._run("checkpoint_finish", (name, fence, run.life, self._seconds(self.kept))))
+
+    def join(self, name: str, part: int, done: Sequence[int], total: int, who: Mapping[str, Any]) -> dict[str, Any]:
+        """One part of a fanned-out batch is so far (done, succeeded, failed, discarded); what all are, together."""
+        told = self._run("fan_note", (name, part, *done, total, json.dumps(who), self._seconds(self._ttl)))
+        joint: dict[str, Any] = json.loads(told)
+        return joint
 
     def get(self, name: str) -> SavedCheckpoint | None:
         """One checkpoint; None: there is none, or its task has succeeded."""

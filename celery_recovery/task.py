@@ -18,6 +18,7 @@ from celery import Celery, Task
 from celery.exceptions import Ignore, Reject, Retry
 from celery.utils.time import maybe_make_aware
 
+from celery_recovery.batch.fan_out import JOINT, fan_name, joint_result
 from celery_recovery.batch.policy import BatchPolicy
 from celery_recovery.call import merged_call
 from celery_recovery.checkpoint import Checkpoint
@@ -276,8 +277,22 @@ class _Chunks(RecoverableTask):
         return not isinstance(self.app.tasks.get(item.get("task") if item else None), RecoverableTask)
 
 
+class _Joint(RecoverableTask):
+    """The body of the chord of a batch that was fanned out."""
+
+    name = JOINT
+
+    def run(self, results: Sequence[Any], parent: str) -> dict[str, Any]:
+        """The results of the parts as one; nobody needs to follow them any more."""
+        store = Recovery.of(self.app).checkpoints
+        if store is not None:
+            store.clear(fan_name(parent))
+        return joint_result(results)
+
+
 def _recover_chunks(sender: Celery, **_: Any) -> None:
     for name in ("celery.map", "celery.starmap"):
         plain = sender.tasks.pop(name)
         body = {"name": name, "run": staticmethod(plain.run), "__module__": __name__, "__doc__": plain.__doc__}
         sender.register_task(type(name.rpartition(".")[2], (_Chunks,), body)())
+    sender.register_task(_Joint())

@@ -20,12 +20,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 from billiard.exceptions import SoftTimeLimitExceeded
 from celery import Task
 from celery.app.task import Context
+from celery.canvas import Signature, chord, group
 from celery.exceptions import Ignore, Reject, Retry
 
 from celery_recovery.actions import Failure
 from celery_recovery.admission import passage_of
 from celery_recovery.batch.batch import Batch, Source
 from celery_recovery.batch.course import Course, Unit, Verdict
+from celery_recovery.batch.fan_out import JOINT, Part, fan_name, joint_result, parts_of
 from celery_recovery.batch.item import BatchHeader, Item, letter_id
 from celery_recovery.batch.policy import BatchPolicy
 from celery_recovery.batch.progress import Progress
@@ -183,6 +185,30 @@ class Batches:
         source = Source(items=items, key=key, commit=commit, total=total, size=size)
         return Batch(self._course(name, under, policy), source)
 
+    def fan_out(self, items: Iterable[Any], size: int, *, to: Signature | Task) -> Any:
+        """Split `items` into tasks: `to`, with a list of up to `size` items as its first argument. `return` this.
+
+        The task ends with it; what it was to give, and those who wait for it, get the result of all parts together
+        (see `batch/fan_out.py`). All items are in memory while they are sent. Raises `ConfigurationError`.
+        """
+        task, request = self._task, self._request
+        signature = to.s() if isinstance(to, Task) else to
+        if not isinstance(signature, Signature):
+            raise ConfigurationError.of("fan_out.to", expected="a task or a signature", got=to)
+        lists = list(parts_of(items, size))
+        if not lists:
+            return joint_result(())
+        total = sum(map(len, lists))
+        if request.called_directly:
+            return joint_result([signature.clone(args=(part,))() for part in lists])
+        header = []
+        for index, part in enumerate(lists):
+            whose = Part(request.id, index, total, task.name)
+            one = signature.clone(args=(part,))
+            header.append(one.set(task_id=whose.id, headers={**one.options.get("headers", {}), **_header(whose)}))
+        joint = task.app.signature(JOINT, kwargs={"parent": request.id})
+        return task.replace(chord(group(header, app=task.app), joint, app=task.app))
+
     def _course(self, name: str | None, under: str | None, changes: Mapping[str, Any]) -> Course | None:
         request = self._request.__dict__
         courses: dict[str, Course] = request.setdefault("recovery_batches", {})
@@ -220,6 +246,8 @@ class _Keeper:
             or bool(request.is_eager)
             or (header is not None and len(header.items) == 1 and not header.items[0].letter)
         )
+        #: Where it is a part of a batch that was fanned out: which.
+        self._part = Part.of(request.__dict__.get("recovery"))
         self._checkpoint: Checkpoint | None = None
         if header is None or not self._alone:
             own = checkpoint_of(parts, task, request)
@@ -240,6 +268,10 @@ class _Keeper:
         decision = self._judges.decide(self._judges.understand(self._task, self._request, exc), None)
         return decision.action in (Action.RETRY, Action.SNOOZE)
 
+    def is_part(self) -> bool:
+        """Others wait to hear how far all parts are together."""
+        return self._part is not None
+
     def stopping(self) -> bool:
         """The worker is to end."""
         return is_stopping()
@@ -249,14 +281,26 @@ class _Keeper:
         return Snooze(0, "the worker shuts down")
 
     def tell(self, progress: Progress) -> None:
-        """State PROGRESS in the result backend."""
+        """State PROGRESS in the result backend, of a part also that of the whole."""
         request = self._request
-        if self._alone or request.ignore_result or self._task.ignore_result:
+        if self._alone:
             return
         try:
-            self._task.backend.store_result(request.id, progress.told(), PROGRESS, request=request)
+            self._tell(request.id, progress.told())
+            if self._part is not None and self._parts.checkpoints is not None:
+                done = (progress.done, progress.succeeded, progress.failed, progress.discarded)
+                who = {"task": self._part.task, "id": self._part.parent, "worker": request.hostname or "", "attempt": 1}
+                name, number, total = fan_name(self._part.parent), self._part.number, self._part.total
+                joint = self._parts.checkpoints.join(name, number, done, total, who)
+                rate = joint.get("rate")
+                remaining = (total - joint["done"]) / rate if rate else None
+                self._tell(self._part.parent, {**joint, "remaining": remaining})
         except Exception as exc:  # noqa: BLE001  # any backend, any error: it is only news
             logger.debug("progress of %s was not told: %s", request.id, exc)
+
+    def _tell(self, task_id: str, told: dict[str, Any]) -> None:
+        if not (self._request.ignore_result or self._task.ignore_result):
+            self._task.backend.store_result(task_id, told, PROGRESS, request=self._request)
 
     def judge(self, exc: BaseException, unit: Unit, policy: BatchPolicy) -> Verdict:
         """See the module's docstring."""
@@ -358,6 +402,10 @@ class _Keeper:
             recovery={"batch": own.to_dict()},
         )  # fmt: skip
         return made
+
+
+def _header(part: Part) -> dict[str, Any]:
+    return {"recovery": part.to_header()}
 
 
 def _is_items(exc: BaseException) -> bool:

@@ -12,6 +12,7 @@ from celery import Task
 from celery.app.task import Context
 
 from celery_recovery.admission import passage_of, put_off
+from celery_recovery.batch.fan_out import Part
 from celery_recovery.checkpoint import Checkpoint, Run, checkpoint_name
 from celery_recovery.exceptions import ConfigurationError
 from celery_recovery.history import History
@@ -56,4 +57,5 @@ def _run(task: Task, request: Context) -> Run:
         return Run(task.name, "")
     passage = passage_of(request)
     history = History.from_header(request.__dict__.get("recovery"), retries=request.retries or 0)
-    return Run(task.name, request.id, passage.life, passage.step, history.attempt, request.hostname or "")
+    once = Part.of(request.__dict__.get("recovery")) is not None
+    return Run(task.name, request.id, passage.life, passage.step, history.attempt, request.hostname or "", once)

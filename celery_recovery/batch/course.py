@@ -104,6 +104,9 @@ class Keeps(Protocol):
     def would_retry(self, exc: BaseException, *, moved_on: bool) -> bool:
         """Whether the task, if it failed of this, would be tried again."""
 
+    def is_part(self) -> bool:
+        """Others wait to hear how far all parts are together."""
+
     def stopping(self) -> bool:
         """The worker is to end."""
 
@@ -193,7 +196,7 @@ class Course:
         self.keeps.save(progress.to_dict())
         self._saved, self._flushed_at = progress.done, now
         every = self.policy.progress_every
-        if every is not None and now - self._told_at >= every:
+        if every is not None and (now - self._told_at >= every or (self.through and self.keeps.is_part())):
             self._told_at = now
             self.keeps.tell(progress)
 

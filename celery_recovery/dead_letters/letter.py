@@ -317,7 +317,7 @@ class Letter:
             "content_type": self.content_type,
             "size": self.size,
             **({"raw": self._shown_raw(hide)} if self.raw else {}),
-            **({"batch": self._shown_batch(hide)} if self.batch else {}),
+            **({"batch": self._shown_batch(hide)} if self.batch_header is not None else {}),
         }
 
     def _shown_raw(self, hide: Redactor) -> dict[str, Any]:

@@ -81,3 +81,22 @@ def chunks(self: Any, token: str, numbers: int, special: dict[str, str], size: i
             if item["do"]:
                 handle(f"{token}:{len(part)}", item)
         ledger().client.rpush(f"rows:{token}", *[item["id"] for item in part])
+
+
+@app.task(base=RecoverableTask, bind=True)
+def whole(self: Any, token: str, numbers: int, special: dict[str, str], size: int) -> Any:
+    """Split into parts."""
+    ledger().note(token, "begin")
+    return self.batch.fan_out(items_of(numbers, special), size, to=part.s(token))
+
+
+@app.task(base=RecoverableTask, bind=True, recovery_on_dead_letter="fail")
+def part(self: Any, items: list[dict[str, Any]], token: str) -> Any:
+    ledger().note(token, "part")
+    self.batch(items, progress_every=0.2).each(lambda item: handle(token, item))
+
+
+@app.task(base=RecoverableTask)
+def after(result: dict[str, Any], token: str) -> dict[str, Any]:
+    ledger().note(token, "after")
+    return result

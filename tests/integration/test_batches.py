@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from celery_recovery import Filter, Letter, LetterState
+from celery_recovery.batch.fan_out import Part
 from celery_recovery.checkpoint import CheckpointStore
 from celery_recovery.dead_letters.editing import Change
 from celery_recovery.recovery import Recovery
@@ -279,3 +280,61 @@ def test_dying_at_the_same_item(jobs: Batches) -> None:
     saved = jobs.store.get("batch:1:id:token")
     assert saved is not None
     assert saved.state["done"] == 5
+
+
+def test_fanned_out(jobs: Batches) -> None:
+    """The parts run side by side; the task's result is that of all, and what follows it waits for all."""
+    jobs.worker(concurrency=2)
+    first = jobs.app.signature("tests.apps.batches.whole", args=("token", 25, {"3": "bad", "24": "bad"}, 10))
+    then = jobs.app.signature("tests.apps.batches.after", args=("token",))
+    followed = (first.set(task_id="token") | then).apply_async()
+    result = followed.get(timeout=40)
+    expected = {"batch": "fan_out", "status": "succeeded_with_failures", "parts": 3, "total": 25, "succeeded": 23}
+    assert expected.items() <= result.items()
+    assert jobs.result("token").get(timeout=10) == result
+    assert jobs.done("token") == numbers(25, 3, 24)
+    lines = jobs.ledger.lines("token")
+    assert (lines.count("part"), lines.count("after")) == (3, 1)
+    jobs.dead_letters.drain()
+    letters = jobs.dead_letters.list(limit=10)
+    assert sorted(letter.error.message for letter in letters) == ["row 24 is bad", "row 3 is bad"]
+    jobs.dead_letters.edit([letter.id for letter in letters], [Change.parse("item.do=")])
+    jobs.dead_letters.replay(Filter(parent=tuple({letter.parent for letter in letters})), regroup=True)
+    eventually(lambda: jobs.done("token") == numbers(25), what="the replay")
+    eventually(lambda: jobs.store.names() == [], what="the end of all batches")
+
+
+def test_fanned_out_and_killed(on_redis: Batches) -> None:
+    """A part goes on where it stood; fanned out twice, no part does its work twice."""
+    on_redis.worker(concurrency=2)
+    on_redis.send("whole", "token", 20, {"13": "hang"}, 10)
+    pid = int(eventually(lambda: on_redis.ledger.client.get("pid:token"), what="the second part"))
+    eventually(lambda: on_redis.done("token")["9"], what="the first part")
+    joint = eventually(lambda: on_redis.store.get("batch:1:id:token"), what="joint progress")
+    assert joint.task == "tests.apps.batches.whole"
+    assert (joint.state["total"], joint.state["done"]) == (20, 10)
+    on_redis.ledger.client.set("go:token", 1)
+    os.kill(pid, signal.SIGKILL)
+    assert on_redis.result("token").get(timeout=40)["succeeded"] == 20
+    done = on_redis.done("token")
+    assert done.keys() == numbers(20).keys()
+    assert [n for n, times in done.items() if times > 1] == ["10", "11", "12"]  # not flushed yet
+    first = on_redis.app.signature("tests.apps.batches.part", args=([{"id": 0, "do": ""}], "token"))
+    whose = Part("token", 0, 20, "tests.apps.batches.whole")
+    again = first.apply_async(task_id=whose.id, headers={"recovery": whose.to_header()})
+    eventually(lambda: on_redis.ledger.lines("token").count("part") == 4, what="the part, sent again")
+    assert again.get(timeout=10)["succeeded"] == 10
+    assert on_redis.done("token") == done
+
+
+def test_progress(jobs: Batches) -> None:
+    """State PROGRESS says how far it is, of a list also how much is left."""
+    jobs.worker(concurrency=1)
+    special = {str(n): "slow:0.05" for n in range(60)}
+    sent = jobs.send("loop", "token", 60, special | {"5": "bad"}, listed=True, flush_every=5, progress_every=0.2)
+    told = eventually(lambda: sent.state == "PROGRESS" and sent.info["failed"] and sent.info, what="progress")
+    assert (told["total"], told["failed"]) == (60, 1)
+    assert 0 < told["done"] < 60
+    assert told["rate"] > 0
+    assert told["remaining"] == pytest.approx((60 - told["done"]) / told["rate"])
+    assert sent.get(timeout=30)["total"] == 60

@@ -82,6 +82,9 @@ class Keeps:
     def tell(self, progress: Progress) -> None:
         """Nobody."""
 
+    def is_part(self) -> bool:
+        return False
+
     def stopping(self) -> bool:
         return self.stops
 

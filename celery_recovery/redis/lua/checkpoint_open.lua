@@ -8,6 +8,7 @@
   ARGV[3]  step of the run in that life
   ARGV[4]  who runs, as a flat JSON object: task, id, worker, attempt
   ARGV[5]  seconds after which it is dropped unless it is saved again
+  ARGV[6]  '1': what one message of the task has done, no other does again; else '0'
 
   Returns  a list: the fence, '0' if a later step of the same life has it; the saved state, nil if there is none
 ]]
@@ -18,7 +19,7 @@ local key, at = checkpoint_key(name), now()
 local known = redis.call('HMGET', key, 'fence', 'life', 'step', 'finished', 'state')
 local fence, state = tonumber(known[1] or 0), known[5]
 if life ~= '' and known[2] == life and tonumber(known[3]) > step then return {'0', false} end
-if known[4] and (life == '' or known[4] ~= life) then
+if known[4] and ARGV[6] ~= '1' and (life == '' or known[4] ~= life) then
   redis.call('HDEL', key, 'finished', 'state', 'saved_at', 'saves', 'size') -- of a run that has succeeded
   state = false
 end

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from celery_recovery.backoff import BackoffStrategy, Jitter
+    from celery_recovery.batch.policy import BatchPolicy
     from celery_recovery.circuit.breaker import CircuitBreaker
     from celery_recovery.circuit.budget import RetryBudget
     from celery_recovery.circuit.policy import CircuitPolicy
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from celery_recovery.dead_letters.state import LetterState
     from celery_recovery.errors import ErrorClassifier, ErrorInfo, ErrorSeverity, ErrorType, classify
     from celery_recovery.exceptions import (
+        BatchFailed,
+        BatchStopped,
         CheckpointFenced,
         CheckpointTooLarge,
         CircuitOpen,
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
         RecoveryError,
         RetryIn,
         Snooze,
+        SourceChanged,
         StoreUnavailable,
     )
     from celery_recovery.monitoring.stats import SuccessRateMonitor
@@ -50,6 +54,9 @@ __version__ = "0.1.0"
 
 _HOME = {
     "BackoffStrategy": "backoff",
+    "BatchFailed": "exceptions",
+    "BatchPolicy": "batch.policy",
+    "BatchStopped": "exceptions",
     "CheckpointFenced": "exceptions",
     "CheckpointTooLarge": "exceptions",
     "CircuitBreaker": "circuit.breaker",
@@ -81,6 +88,7 @@ _HOME = {
     "RetryIn": "exceptions",
     "RetryPolicy": "policy",
     "Snooze": "exceptions",
+    "SourceChanged": "exceptions",
     "StoreUnavailable": "exceptions",
     "SuccessRateMonitor": "monitoring.stats",
     "classify": "errors",
@@ -88,6 +96,9 @@ _HOME = {
 
 __all__ = (
     "BackoffStrategy",
+    "BatchFailed",
+    "BatchPolicy",
+    "BatchStopped",
     "CheckpointFenced",
     "CheckpointTooLarge",
     "CircuitBreaker",
@@ -119,6 +130,7 @@ __all__ = (
     "RetryIn",
     "RetryPolicy",
     "Snooze",
+    "SourceChanged",
     "StoreUnavailable",
     "SuccessRateMonitor",
     "classify",

@@ -62,6 +62,7 @@ from celery_recovery.exceptions import (
     NotAnException,
     Quarantine,
     RecoveryControl,
+    SourceChanged,
 )
 from celery_recovery.handing_over import HandingOver
 from celery_recovery.history import History
@@ -357,6 +358,9 @@ class Recovery(HandingOver):
             info = self.classifier.classify(exc.__cause__, task=task.name)
             told = f"{exc}: {info.message}"
             return replace(info, is_retryable=False, rule="recovery.batch_stopped", message=told)
+        if isinstance(exc, SourceChanged):
+            info = self.classifier.classify(exc, task=task.name)
+            return replace(info, error_type=ErrorType.VALIDATION, is_retryable=False, rule="recovery.source_changed")
         subject = (exc.__cause__ or exc.__context__ or exc) if isinstance(exc, RecoveryControl) else exc
         info = self.classifier.classify(subject, task=task.name)
         if isinstance(subject, Quarantine) and info.error_type is ErrorType.UNKNOWN:

@@ -230,11 +230,11 @@ def test_control_exceptions_are_understood_by_what_is_behind_them(app: Celery) -
     @app.task(shared=False, base=RecoverableTask)
     def call() -> None: ...
 
-    alone = recovery._classified(Quarantine("fraud"), call)
+    alone = recovery.classified(Quarantine("fraud"), call)
     assert alone.error_type is ErrorType.BUSINESS_LOGIC
     behind = Snooze(5)
     behind.__cause__ = ConnectionRefusedError(111, "Connection refused")
-    assert recovery._classified(behind, call).error_type is ErrorType.NETWORK
+    assert recovery.classified(behind, call).error_type is ErrorType.NETWORK
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from operator import itemgetter
 from typing import Any
 
-from celery_recovery import Discard, Quarantine, RecoverableTask
+from celery_recovery import Discard, Quarantine, RecoverableTask, RecoveryError
 from tests.apps.jobs import app, ledger, pause
 
 __all__ = ("app",)
@@ -28,6 +28,7 @@ def handle(token: str, item: dict[str, Any]) -> None:
         "bad": ValueError(f"row {n} is bad"),
         "odd": RuntimeError(f"row {n} is odd"),
         "away": ConnectionResetError(104, "Connection reset by peer"),
+        "quit": RecoveryError("the whole task"),
         "quarantine": Quarantine(f"row {n} is strange", review=True),
         "discard": Discard("not wanted"),
     }
@@ -100,3 +101,34 @@ def part(self: Any, items: list[dict[str, Any]], token: str) -> Any:
 def after(result: dict[str, Any], token: str) -> dict[str, Any]:
     ledger().note(token, "after")
     return result
+
+
+class Wrapped(RecoverableTask):
+    """A base class of the user's, as web frameworks advise."""
+
+    abstract = True
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        ledger().note(args[0], "wrapped")
+        return super().__call__(*args, **kwargs)
+
+
+@app.task(base=Wrapped, bind=True)
+def wrapped(self: Any, token: str, numbers: int, special: dict[str, str]) -> Any:
+    for item in self.batch(items_of(numbers, special)):
+        handle(token, item)
+
+
+@app.task(base=RecoverableTask)
+def total(results: list[dict[str, Any]], token: str) -> int:
+    ledger().note(token, "total")
+    return sum(result["succeeded"] for result in results)
+
+
+@app.task(base=RecoverableTask, bind=True)
+def two(self: Any, token: str, special: dict[str, str]) -> Any:
+    """Two batches, one after the other."""
+    for item in self.batch(items_of(5, special)):
+        handle(token, item)
+    for item in self.batch(items_of(5, special), name="second"):
+        handle(f"{token}:second", item)

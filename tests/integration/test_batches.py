@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections import Counter
@@ -9,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
+from celery import chord
 
 from celery_recovery import Filter, Letter, LetterState
 from celery_recovery.batch.fan_out import Part
@@ -338,3 +340,87 @@ def test_progress(jobs: Batches) -> None:
     assert told["rate"] > 0
     assert told["remaining"] == pytest.approx((60 - told["done"]) / told["rate"])
     assert sent.get(timeout=30)["total"] == 60
+
+
+def test_in_a_chord(jobs: Batches) -> None:
+    """The chord goes on with what succeeded; a replayed item is nobody's member, and is counted nowhere."""
+    jobs.worker(concurrency=2)
+    parts = [jobs.app.signature("tests.apps.batches.each", args=(name, 6, {"2": "bad"})) for name in ("one", "two")]
+    body = jobs.app.signature("tests.apps.batches.total", args=("token",))
+    assert chord(parts, body, app=jobs.app)().get(timeout=40) == 10
+    jobs.dead_letters.drain()
+    letters = jobs.dead_letters.list(limit=10)
+    assert [(letter.group, letter.chords, letter.held) for letter in letters] == [(None, (), False)] * 2
+    jobs.dead_letters.edit([letter.id for letter in letters], [Change.parse("item.do=")])
+    jobs.dead_letters.replay([letter.id for letter in letters])
+    for letter in letters:
+        jobs.letter(letter.id, state=LetterState.RECOVERED)
+    assert jobs.ledger.lines("token") == ["total"]
+
+
+def test_under_a_call_of_the_users(on_redis: Batches) -> None:
+    """`__call__` that a base class overrides is run again with the body."""
+    on_redis.worker(concurrency=1)
+    assert on_redis.send("wrapped", "token", 6, {"2": "bad"}).get(timeout=30)["failed"] == 1
+    assert on_redis.ledger.lines("token").count("wrapped") == 2
+    assert on_redis.done("token") == numbers(6, 2)
+
+
+def test_two_batches(on_redis: Batches) -> None:
+    """Each has its own; a replayed item of the second leaves the first alone."""
+    on_redis.worker(concurrency=1)
+    result = on_redis.send("two", "token", {"2": "bad:2"}).get(timeout=30)
+    assert [(one["batch"], one["succeeded"], one["failed"]) for one in result["batches"]] == [
+        ("1", 4, 1),
+        ("second", 4, 1),
+    ]
+    assert on_redis.done("token") == on_redis.done("token:second") == numbers(5, 2)
+    [first, second] = on_redis.items("token")
+    assert {first.batch["name"], second.batch["name"]} == {"1", "second"}
+    assert first.id != second.id
+    on_redis.ledger.client.set("tries:token:second:2", 5)
+    on_redis.dead_letters.replay([(first if first.batch["name"] == "second" else second).id])
+    eventually(lambda: on_redis.done("token:second") == numbers(5), what="the replay")
+    assert on_redis.done("token") == numbers(5, 2)
+
+
+def test_a_soft_time_limit_is_a_pause(on_redis: Batches) -> None:
+    """The task goes on in its next run, with the same attempt, as long as it gets further."""
+    on_redis.worker(concurrency=1)
+    special = {str(n): "slow:0.3" for n in range(20)}
+    sent = on_redis.send("each", "token", 20, special, options={"soft_time_limit": 1})
+    assert sent.get(timeout=60)["succeeded"] == 20
+    assert on_redis.begun("token") > 4  # more runs than the task has attempts
+    assert on_redis.done("token") == numbers(20)
+
+
+def test_a_source_that_has_changed(on_redis: Batches) -> None:
+    """Nobody can tell what is done: the task is a dead letter, at once, that keeps where it stood."""
+    on_redis.worker(concurrency=1)
+    on_redis.send("loop", "token", 20, {"9": "quit"}, flush_every=5)
+    on_redis.letter("token")
+    saved = on_redis.store.get("batch:1:id:token")
+    assert saved is not None
+    assert saved.state["done"] == 9
+    on_redis.store.client.hset(on_redis.store.keys.checkpoint("batch:1:id:token"), "state", json.dumps(
+        {**saved.state, "digest": "0" * 32}
+    ))  # fmt: skip
+    on_redis.dead_letters.replay(["token"])
+    letter = on_redis.letter("token", replays=1)
+    assert (letter.error.rule, letter.attempt) == ("recovery.source_changed", 1)
+    assert "the keys of its first 9 items are not what they were" in letter.error.message
+    assert on_redis.done("token") == numbers(9)
+
+
+@pytest.mark.faults
+def test_its_worker_is_killed(jobs: Batches) -> None:
+    """All of it, with SIGKILL: another worker goes on."""
+    first = jobs.worker(concurrency=1)
+    jobs.send("each", "token", 40, {"27": "hang"}, flush_every=10)
+    eventually(lambda: jobs.ledger.client.get("pid:token"), what="the task")
+    jobs.ledger.client.set("go:token", 1)
+    first.kill()
+    jobs.worker(concurrency=1)
+    assert jobs.result("token").get(timeout=90)["total"] == 40
+    assert sorted(int(n) for n, times in jobs.done("token").items() if times > 1) == list(range(20, 27))
+    assert jobs.done("token").keys() == numbers(40).keys()

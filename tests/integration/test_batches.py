@@ -406,7 +406,7 @@ def test_a_source_that_has_changed(on_redis: Batches) -> None:
         {**saved.state, "digest": "0" * 32}
     ))  # fmt: skip
     on_redis.dead_letters.replay(["token"])
-    letter = on_redis.letter("token", replays=1)
+    letter = on_redis.letter("token", replays=1, state=LetterState.FAILED)
     assert (letter.error.rule, letter.attempt) == ("recovery.source_changed", 1)
     assert "the keys of its first 9 items are not what they were" in letter.error.message
     assert on_redis.done("token") == numbers(9)

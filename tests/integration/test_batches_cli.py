@@ -92,7 +92,10 @@ def test_a_change_that_does_not_fit(here: Here, change: str, why: str) -> None:
 
 def test_a_letter_of_a_whole_task_has_no_item(here: Here) -> None:
     here.jobs.dead_letters.store.add(made_letter("5"))
-    assert "Only these have an item." in here("dlq", "edit", "5", "--set", "item=1", "--yes", code=2).errors
+    assert (
+        "expected a letter of one item of a batch, got '5'"
+        in here("dlq", "edit", "5", "--set", "item=1", "--yes", code=2).errors
+    )
 
 
 def test_changed_meanwhile(here: Here) -> None:

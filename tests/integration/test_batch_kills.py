@@ -29,9 +29,7 @@ SIZES = [
 def test_killed_at_random(
     worker: Callable[..., Worker], broker_url: str, other_redis_url: str, items: int, bad: int, kills: int
 ) -> None:
-    """At default settings: every good item reaches the sink, every bad one is one letter, and each kill repeats at most
-    one flush interval.
-    """
+    """Every good item reaches the sink, every bad one is one letter, and a kill repeats at most one flush."""
     jobs = Jobs(worker, broker_url, other_redis_url)
     jobs.worker(module="tests.apps.batch_kills", concurrency=1)
     dice = random.Random(items)

@@ -40,6 +40,9 @@ CIRCUIT_TIMEOUT = 1.0
 class Parts:
     """Settings, classifier, publisher, store, statistics and the operator's queue of one app."""
 
+    #: The worker sends task events (`-E`), as it said when it started.
+    sends_task_events = False
+
     def __init__(self, app: Celery) -> None:
         self.app = app
 

@@ -48,6 +48,7 @@ from celery.utils.serialization import raise_with_context
 
 from celery_recovery.actions import Failure, chords_of
 from celery_recovery.admission import AlreadyDone, admit, is_first, passage_of, replay_of
+from celery_recovery.batch.policy import BatchPolicy
 from celery_recovery.call import Call
 from celery_recovery.confirms import confirm
 from celery_recovery.dead_letters.origin import Origin
@@ -396,6 +397,7 @@ class Recovery(HandingOver):
         mode = task.recovery_on_dead_letter
         try:
             task_policy(task, None)
+            BatchPolicy.of(task.batch_policy)
             task.recovery_circuits, task.recovery_circuit_policy = check_circuits(task)
             if mode not in (None, "fail", "hold", "auto"):
                 raise ConfigurationError.of("recovery_on_dead_letter", expected="fail, hold or auto", got=mode)

@@ -89,7 +89,8 @@ def run_body(request: Context, body: Callable[[], Any]) -> Any:
             courses = request.__dict__.get("recovery_batches")
             if not courses or (isinstance(exc, (Ignore, Reject, Retry)) and "recovery_outcome" in request.__dict__):
                 raise
-            outcome = _failed(list(courses.values()), exc)
+            names = request.__dict__["recovery_batch_names"]
+            outcome = _failed([courses[name] for name in names if name in courses], exc)
             if outcome is None:
                 request.recovery_batch_names = []
                 continue
@@ -107,15 +108,16 @@ def note_batches(request: Context) -> None:
 
 
 def _failed(courses: list[Course], exc: BaseException) -> BaseException | None:
-    """Ask the batch that the body was in the middle of; the others note where they stand."""
-    held = [course for course in courses if course.out is not None]
-    outcome: BaseException | None = exc
+    """Ask the batch that the body began last; the others note where they stand."""
+    if not courses:  # what failed stands before all of them
+        return exc
+    *others, last = courses  # a batch that was left by `break` has nothing to say of what comes after the next began
     try:
-        for course in held or courses:
-            outcome = course.failed(exc, unwound=True)
+        for course in others:
+            course.note()
+        return last.failed(exc, unwound=True)
     except Exception as raised:  # noqa: BLE001  # our own: a letter could be kept nowhere, Redis is away
-        outcome = raised
-    return outcome
+        return raised
 
 
 def _ended(request: Context, result: Any) -> Any:
@@ -217,7 +219,7 @@ class Batches:
         if alone:
             courses, names = {}, []
         name = _checked_name(name, names)
-        if any(course.out is not None for course in courses.values()):
+        if any(course.out is not None and not course.left for course in courses.values()):
             raise ConfigurationError("batches do not nest: this one begins while an item of another is being worked on")
         names.append(name)
         header = None if alone else BatchHeader.of(request.get("recovery"))
@@ -287,6 +289,8 @@ class _Keeper:
             return
         try:
             self._tell(request.id, progress.told())
+            if self._parts.sends_task_events:
+                self._tell_watchers(progress)
             if self._part is not None and self._parts.checkpoints is not None:
                 done = (progress.done, progress.succeeded, progress.failed, progress.discarded)
                 who = {"task": self._part.task, "id": self._part.parent, "worker": request.hostname or "", "attempt": 1}
@@ -297,6 +301,12 @@ class _Keeper:
                 self._tell(self._part.parent, {**joint, "remaining": remaining})
         except Exception as exc:  # noqa: BLE001  # any backend, any error: it is only news
             logger.debug("progress of %s was not told: %s", request.id, exc)
+
+    def _tell_watchers(self, progress: Progress) -> None:
+        """An event, for Flower: its state is that of the result backend, its result says how far it is."""
+        of = "" if progress.total is None else f" of {progress.total:,}"
+        failed = f", {progress.failed:,} failed" if progress.failed else ""
+        self._task.send_event("task-progress", retry=False, result=f"{progress.done:,}{of}{failed}", retries=0)
 
     def _tell(self, task_id: str, told: dict[str, Any]) -> None:
         if not (self._request.ignore_result or self._task.ignore_result):
@@ -392,7 +402,8 @@ class _Keeper:
         """The request of a task that is this item alone: nobody waits for it, and nothing follows it."""
         request, header = self._request, self._header
         parent = header.parent if header is not None else request.id
-        own = BatchHeader(parent=parent, name=self._name, items=(replace(item, letter={}),))
+        whole = self._part.parent if self._part is not None else parent  # listed under what a person has sent
+        own = BatchHeader(parent=whole, name=self._name, items=(replace(item, letter={}),))
         made = Context(request.__dict__)
         made.update(
             headers=request.headers,

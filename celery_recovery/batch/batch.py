@@ -90,7 +90,7 @@ class Batch:
         course = self._course
         if course is None:
             return
-        course.commit = self._source.commit
+        course.begin(self._source.commit)
         single = self._source.size is None
         fresh = self._units(course)
         again, stopping = course.again, course.keeps.stopping
@@ -102,8 +102,12 @@ class Batch:
                 continue
             if stopping():
                 course.check_stop()
-            course.out = unit
-            yield unit.items[0] if single else unit.items
+            course.out, course.left = unit, False
+            try:
+                yield unit.items[0] if single else unit.items
+            except GeneratorExit:  # by an exception, or by `break`
+                course.left = True
+                raise
             if course.out is unit:
                 course.finished(unit)
         course.end()

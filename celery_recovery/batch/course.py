@@ -130,6 +130,8 @@ class Course:
             self.progress.replays, self.progress.forgiven = replays, self.progress.failed
         #: With the body now.
         self.out: Unit | None = None
+        #: The loop was left with it.
+        self.left = False
         #: To be worked on before the source goes on.
         self.again: deque[Unit] = deque()
         #: Failed of what would pass with time, the last in a row.
@@ -154,6 +156,13 @@ class Course:
     def moved_on(self) -> bool:
         """Something was done in this attempt."""
         return self._saved > self.began
+
+    def begin(self, commit: Callable[[], object] | None) -> None:
+        """A run of the body goes through it."""
+        self.commit = commit
+        if self.out is not None:  # the last run left the loop by `break`: nobody knows whether it is done
+            self.again.appendleft(self.out)
+            self.out = None
 
     # -- while it goes well
 

@@ -104,6 +104,7 @@ class PresenceStep(RecoveryStep):
         """Wherever there is a store; the children are tied to this process in any case."""
         begin()
         watch()
+        Recovery.of(worker.app).sends_task_events = bool(worker.task_events)
         if worker.use_eventloop:
             allow()
         return Recovery.of(worker.app).custody is not None

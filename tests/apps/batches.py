@@ -132,3 +132,23 @@ def two(self: Any, token: str, special: dict[str, str]) -> Any:
         handle(token, item)
     for item in self.batch(items_of(5, special), name="second"):
         handle(f"{token}:second", item)
+
+
+@app.task(base=RecoverableTask, bind=True)
+def left(self: Any, token: str, special: dict[str, str]) -> Any:
+    """Leaves its first batch early."""
+    for item in self.batch(items_of(5, {})):
+        handle(token, item)
+        if item["id"] == 2:
+            break
+    for item in self.batch(items_of(5, special)):
+        handle(f"{token}:second", item)
+
+
+@app.task(base=RecoverableTask, bind=True)
+def late(self: Any, token: str) -> None:
+    """Its beginning fails when it is run again."""
+    if ledger().client.incr(f"begun:{token}") == 2:
+        raise ValueError("a bad beginning")
+    for item in self.batch(items_of(5, {"3": "bad"})):
+        handle(token, item)

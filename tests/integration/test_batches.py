@@ -16,6 +16,7 @@ from celery_recovery import Filter, Letter, LetterState
 from celery_recovery.batch.fan_out import Part
 from celery_recovery.checkpoint import CheckpointStore
 from celery_recovery.dead_letters.editing import Change
+from celery_recovery.passage import new_message_id
 from celery_recovery.recovery import Recovery
 from tests.integration.jobs_client import Jobs, eventually
 from tests.services import Worker
@@ -26,7 +27,8 @@ class Batches(Jobs):
 
     def send(self, name: str, *args: Any, options: Mapping[str, Any] | None = None, **kwargs: Any) -> Any:
         signature = self.app.signature(f"tests.apps.batches.{name}", args=args, kwargs=kwargs)
-        return signature.apply_async(task_id=args[0], **(options or {}))
+        mark = new_message_id()  # as the app of a recoverable task gives one
+        return signature.apply_async(task_id=args[0], message_id=mark, **(options or {}))
 
     def worker(self, **options: Any) -> Worker:
         return super().worker(module="tests.apps.batches", **options)
@@ -276,6 +278,7 @@ def test_dying_at_the_same_item(jobs: Batches) -> None:
     """It is exhausted, as any task is; its letter says where."""
     jobs.worker(concurrency=1)
     jobs.send("each", "token", 30, {"7": "die"}, flush_every=5)
+    eventually(jobs.letters, 60, "its letter")
     letter = jobs.letter("token")
     assert letter.reason == "exhausted"
     assert jobs.ledger.lines("token").count("begin") == 4  # the first got further, and does not count
@@ -301,7 +304,8 @@ def test_fanned_out(jobs: Batches) -> None:
     letters = jobs.dead_letters.list(limit=10)
     assert sorted(letter.error.message for letter in letters) == ["row 24 is bad", "row 3 is bad"]
     jobs.dead_letters.edit([letter.id for letter in letters], [Change.parse("item.do=")])
-    jobs.dead_letters.replay(Filter(parent=tuple({letter.parent for letter in letters})), regroup=True)
+    assert {letter.parent for letter in letters} == {"token"}
+    jobs.dead_letters.replay(Filter(parent=("token",)), regroup=True)
     eventually(lambda: jobs.done("token") == numbers(25), what="the replay")
     eventually(lambda: jobs.store.names() == [], what="the end of all batches")
 
@@ -424,3 +428,51 @@ def test_its_worker_is_killed(jobs: Batches) -> None:
     assert jobs.result("token").get(timeout=90)["total"] == 40
     assert sorted(int(n) for n, times in jobs.done("token").items() if times > 1) == list(range(20, 27))
     assert jobs.done("token").keys() == numbers(40).keys()
+
+
+def test_left_early(on_redis: Batches) -> None:
+    """What comes after `break` has nothing to do with the item that the loop had."""
+    on_redis.worker(concurrency=1)
+    result = on_redis.send("left", "token", {"1": "bad"}).get(timeout=30)
+    assert [(one["status"], one["failed"]) for one in result["batches"]] == [
+        ("incomplete", 0), ("succeeded_with_failures", 1),
+    ]  # fmt: skip
+    assert on_redis.done("token:second") == numbers(5, 1)
+    assert on_redis.done("token") == Counter({"0": 1, "1": 1, "2": 2})
+    assert [letter.batch["name"] for letter in on_redis.items("token")] == ["2"]
+
+
+def test_a_body_that_fails_when_it_is_run_again(on_redis: Batches) -> None:
+    """Before its batch: that is the task's failure, and the item keeps its letter."""
+    on_redis.worker(concurrency=1)
+    on_redis.send("late", "token")
+    letter = on_redis.letter("token")
+    assert letter.error.message == "a bad beginning"
+    [item] = on_redis.items("token")
+    on_redis.dead_letters.replay(["token"])
+    eventually(lambda: on_redis.done("token") == numbers(5, 3), what="the rest")
+    assert on_redis.dead_letters.get(item.id).state == LetterState.FAILED
+
+
+def test_events(on_redis: Batches) -> None:
+    """With -E whoever watches the cluster sees the state and how far it is, as Flower does."""
+    on_redis.worker(concurrency=1, options=("-E",))
+    heard: list[str] = []
+    seen = on_redis.app.events.State()
+
+    def hear(event: dict[str, Any]) -> None:
+        if not heard:  # its heart beats: now we listen
+            special = {str(n): "slow:0.05" for n in range(60)}
+            on_redis.send("loop", "token", 60, special, listed=True, flush_every=5, progress_every=0.1)
+        heard.append(event["type"])
+        seen.event(event)
+
+    with on_redis.app.connection_for_read() as connection:
+        receiver = on_redis.app.events.Receiver(connection, handlers={"*": hear})
+        with receiver.consumer_context():
+            for _ in receiver.consume(limit=200, timeout=20, wakeup=False):
+                if "task-progress" in heard:
+                    break
+    task = seen.tasks["token"]
+    assert (task.state, task.name) == ("PROGRESS", "tests.apps.batches.loop")
+    assert task.result.endswith(" of 60")

@@ -166,8 +166,8 @@ class Course:
 
     # -- while it goes well
 
-    def finished(self, unit: Unit) -> None:
-        """The body came back: the unit is done."""
+    def finished(self, unit: Unit, *, kept: bool = False) -> None:
+        """The body came back: the unit is done; `kept`: what it did is committed already."""
         self.out = None
         if self.waiting:  # so the outage is over, or was none
             self._try_waiting_again(unit)
@@ -176,12 +176,13 @@ class Course:
         progress.succeeded += len(unit.items)
         self._past(unit)
         self._recovered.extend(unit.own)
-        if self.commit is not None:
+        if self.commit is not None and not kept:
             self.unflushed.append(unit)
         behind = progress.done - self._saved
         if behind and (
             behind >= self.policy.flush_every
             or time.monotonic() - self._flushed_at >= self.policy.flush_after
+            or kept
             or (self.commit is not None and len(unit.items) > 1)
         ):
             self.flush()
@@ -190,6 +191,8 @@ class Course:
         """Commit, then note what is done. Raises what `commit` raises, `CheckpointFenced`, `StoreUnavailable`."""
         if self.commit is not None:
             self.commit()
+            for unit in self.again:
+                unit.fate = "kept" if unit.fate == "done" else unit.fate
         self.unflushed.clear()
         progress, now = self.progress, time.monotonic()
         if self._keys:
@@ -273,9 +276,9 @@ class Course:
         if unit.fate == "wait":
             self.waiting.append(unit)
             return None
-        if unit.fate == "done":
-            unit.fate = ""
-            self.finished(unit)
+        if unit.fate in ("done", "kept"):
+            kept, unit.fate = unit.fate == "kept", ""
+            self.finished(unit, kept=kept)
             return None
         if self.waiting:  # behind those: what is done lies in front of one position
             self.waiting.append(unit)
@@ -313,7 +316,8 @@ class Course:
                 unit.fate = ""
         if not self.unflushed:
             return
-        self.again.extendleft(reversed(self.unflushed))
+        self.again.extendleft(reversed([*self.unflushed, *self.waiting]))  # in their order
+        self.waiting.clear()
         self.progress.done = self.unflushed[0].start
         self.progress.succeeded -= sum(len(unit.items) for unit in self.unflushed)
         self.unflushed.clear()

@@ -194,7 +194,7 @@ WORLDS = st.builds(
 )
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=1000, deadline=None)
 @given(WORLDS)
 def test_whatever_happens(world: World) -> None:
     """Killed anywhere, failing anywhere: every item is kept or a letter, and a kill repeats at most one interval."""

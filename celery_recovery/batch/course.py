@@ -220,7 +220,7 @@ class Course:
     def end(self) -> None:
         """The source is at its end. What still waits makes the task try again later, as long as its policy allows."""
         if self.waiting:
-            exc = self.waiting[-1].failure.exc
+            exc = [unit.failure.exc for unit in self.waiting if unit.fate == "wait"][-1]
             if self.keeps.would_retry(exc, moved_on=self.moved_on):
                 raise exc
             self._settle()
@@ -229,6 +229,8 @@ class Course:
         self.through = True
         if self.progress.done > self._saved:
             self.flush()
+        elif self.keeps.is_part():
+            self.keeps.tell(self.progress)
 
     def check_stop(self) -> None:
         """Between two items: where the worker is to end, what is done is noted, and the task leaves."""

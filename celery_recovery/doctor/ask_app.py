@@ -40,7 +40,7 @@ def is_recoverable(task: Any) -> bool:
 
 def tasks(app: Celery, policies_of: Callable[[Task], RecoveryPolicy]) -> tuple[TaskFacts, ...]:
     """The app's own tasks, by name; Celery's are left out."""
-    own = sorted(name for name in app.tasks if not name.startswith("celery."))
+    own = sorted(name for name in app.tasks if not name.startswith(("celery.", "celery_recovery.")))
     return tuple(_task(app.tasks[name], policies_of) for name in own)
 
 

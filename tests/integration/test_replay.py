@@ -28,7 +28,9 @@ LETTERS = 2000
 LEASE = 0.4
 RAN = "ran"
 _RECOVERED = Filter(state=(LetterState.RECOVERED,))
-fork = multiprocessing.get_context("fork")
+#: Forked from a process without threads: one of them may hold a lock at that moment, which the child waits for in vain.
+fork = multiprocessing.get_context("forkserver")
+fork.set_forkserver_preload(["pytest", "tests.integration.test_replay"])
 
 
 def store_at(url: str) -> DeadLetterStore:

@@ -453,7 +453,7 @@ class TestWorker:
         worker = jobs.worker(options=("--max-tasks-per-child", "1"))
         for n in range(12):
             jobs.send("flaky", f"t{n}", 1, countdown=1 + n / 6)
-        eventually(lambda: all(len(jobs.ledger.lines(f"t{n}")) == 2 for n in range(12)), 40)
+        eventually(lambda: all(len(jobs.ledger.lines(f"t{n}")) == 2 for n in range(12)), 90)
         assert worker.running
         assert "Traceback" not in worker.log
 

@@ -274,3 +274,18 @@ def test_events(on_redis: Batches) -> None:
     task = seen.tasks["token"]
     assert (task.state, task.name) == ("PROGRESS", "tests.apps.batches.loop")
     assert task.result.endswith(" of 60")
+
+
+def test_many_replayed_together(jobs: Batches) -> None:
+    """As many as the headers of a message hold: RabbitMQ wants them in one frame."""
+    jobs.worker(concurrency=1)
+    unlimited = {"max_share": None, "max_alike": None}
+    jobs.send("each", "token", 400, {str(n): "bad" for n in range(400)}, **unlimited).get(timeout=60)
+    ids = [letter.id for letter in jobs.items("token")]
+    assert len(ids) == 400
+    jobs.dead_letters.edit(ids, [Change.parse("item.do=")])
+    before = len(jobs.ledger.lines("token"))
+    assert jobs.dead_letters.replay(Filter(parent=("token",)), regroup=True).published == 400
+    eventually(lambda: jobs.done("token") == numbers(400), 60, "the replay")
+    assert jobs.ledger.lines("token")[before:].count("begin") in range(2, 6)
+    eventually(lambda: jobs.dead_letters.count(Filter(state=(LetterState.RECOVERED,))) == 400, 30, "their ends")

@@ -103,7 +103,7 @@ class PresenceStep(RecoveryStep):
     def include_if(self, worker: Any) -> bool:
         """Wherever there is a store; the children are tied to this process in any case."""
         begin()
-        watch()
+        watch(worker)
         Recovery.of(worker.app).sends_task_events = bool(worker.task_events)
         if worker.use_eventloop:
             allow()

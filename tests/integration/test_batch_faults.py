@@ -186,3 +186,21 @@ def test_its_worker_is_killed(jobs: Batches) -> None:
     assert jobs.result("token").get(timeout=90)["total"] == 40
     assert sorted(int(n) for n, times in jobs.done("token").items() if times > 1) == list(range(20, 27))
     assert jobs.done("token").keys() == numbers(40).keys()
+
+
+def test_shut_down_softly(worker: Callable[..., Worker], redis_url: str, other_redis_url: str) -> None:
+    """SIGQUIT with a soft shutdown, as platforms that give a worker some seconds use it."""
+    jobs = Batches(worker, redis_url, other_redis_url, conf={"worker_soft_shutdown_timeout": 20})
+    first = jobs.worker(concurrency=1)
+    jobs.send("each", "token", 400, {str(n): "slow:0.1" for n in range(400)})
+    eventually(lambda: len(jobs.done("token")) > 3, what="a beginning")
+    os.kill(first.pid, signal.SIGQUIT)
+    eventually(lambda: not first.running, 30, "its end")
+    done = jobs.done("token")
+    assert len(done) < 100
+    saved = jobs.store.get("batch:1:id:token")
+    assert saved is not None
+    assert saved.state["done"] == len(done)
+    jobs.worker(concurrency=1)
+    eventually(lambda: len(jobs.done("token")) > len(done) + 3, 40, "its going on")
+    assert jobs.done("token").most_common(1)[0][1] == 1, "nothing was done twice"

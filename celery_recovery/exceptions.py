@@ -5,6 +5,7 @@
     │   ├── ConfigurationError        (also a ValueError) an option has a value that makes no sense
     │   ├── StoreUnavailable          Redis, where the dead letters are, cannot be reached
     │   ├── LetterNotFound            no dead letter has that id
+    │   ├── OperationNotFound         no operation has that id
     │   ├── PublishFailed             the broker did not confirm a message in time
     │   │   └── Unroutable            no queue takes it, however often it is tried
     │   ├── UnserialisableLetter      a message cannot be written down, so it cannot be sent or kept
@@ -48,6 +49,7 @@ __all__ = (
     "DiscardedLetter",
     "LetterNotFound",
     "NotAnException",
+    "OperationNotFound",
     "PublishFailed",
     "Quarantine",
     "RecoveryControl",
@@ -112,6 +114,10 @@ class StoreUnavailable(RecoveryError):
 
 class LetterNotFound(RecoveryError):
     """There is no dead letter with that id."""
+
+
+class OperationNotFound(RecoveryError):
+    """There is no operation with that id; its record is kept for 30 days after its last change."""
 
 
 class PublishFailed(RecoveryError):

@@ -29,6 +29,7 @@ Exit codes, of every command:
   5    done in part: some letters were skipped or failed
   6    the question was answered with no; nothing was done
   7    doctor: something was found that can lose or duplicate a task
+  8    the replay stopped by itself: its letters died again
   130  interrupted
 """
 

@@ -171,7 +171,7 @@ def _confirm(verb: _Verb, due: Sequence[Mapping[str, Any]], asked: _Asked) -> No
 
 def _act(here: Board, verb: _Verb, due: Sequence[Mapping[str, Any]], asked: _Asked) -> tuple[list[dict[str, Any]], str]:
     """Those that were done, each with what follows; and why the others were not."""
-    from celery_recovery.dead_letters.operations import who
+    from celery_recovery.audit import who
 
     done: list[dict[str, Any]] = []
     would = "would be " if asked.dry_run else ""

@@ -10,7 +10,13 @@ import redis
 from kombu.exceptions import OperationalError
 
 from celery_recovery.cli.text import visible
-from celery_recovery.exceptions import ConfigurationError, LetterNotFound, PublishFailed, StoreUnavailable
+from celery_recovery.exceptions import (
+    ConfigurationError,
+    LetterNotFound,
+    OperationNotFound,
+    PublishFailed,
+    StoreUnavailable,
+)
 
 __all__ = ("CommandFailure", "ExitCode", "broker_away", "explained")
 
@@ -26,6 +32,7 @@ class ExitCode(enum.IntEnum):
     IN_PART = 5  # some letters were skipped or failed
     DECLINED = 6  # the question was answered with no
     FOUND = 7  # the doctor found what --fail-on asks about
+    STOPPED = 8  # a replay stopped by itself: its letters died again
     INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
@@ -47,7 +54,7 @@ def explained(exc: BaseException, ctx: click.Context) -> click.ClickException | 
         return CommandFailure(f"Error: {exc}{_app_hint(ctx)}", ExitCode.USAGE)
     if isinstance(exc, StoreUnavailable):
         return CommandFailure(f"Redis is away: {exc}", ExitCode.AWAY)
-    if isinstance(exc, LetterNotFound):
+    if isinstance(exc, (LetterNotFound, OperationNotFound)):
         return CommandFailure(str(exc), ExitCode.UNKNOWN_ID)
     if isinstance(exc, (PublishFailed, OperationalError)):
         return CommandFailure(broker_away(exc), ExitCode.AWAY)

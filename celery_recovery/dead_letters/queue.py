@@ -10,26 +10,28 @@ aside for a person).
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, NamedTuple, TypeAlias
 
 from celery import Celery
 
+from celery_recovery.audit import Audit, who
 from celery_recovery.dead_letters.editing import Change, edited
 from celery_recovery.dead_letters.figures import ErrorGroup, StoreStats
 from celery_recovery.dead_letters.filter import Filter
-from celery_recovery.dead_letters.held import ChordWatch, fail_held
 from celery_recovery.dead_letters.letter import Letter
-from celery_recovery.dead_letters.operations import Operations, who
-from celery_recovery.dead_letters.replay import MAX_REPLAYS, Progress, Publishes, Replay, ReplayResult, Terms
+from celery_recovery.dead_letters.replay import MAX_REPLAYS, Progress, Publishes, ReplayResult
 from celery_recovery.dead_letters.scope import DISCARD, EDIT, REPLAY, RESTORE, REVIEW, Scope
 from celery_recovery.dead_letters.search import Page, batches
 from celery_recovery.dead_letters.state import LetterState
 from celery_recovery.dead_letters.store import LEASE, DeadLetterStore
 from celery_recovery.exceptions import ConfigurationError, LetterNotFound
+from celery_recovery.operations.canary import Canary
+from celery_recovery.operations.operation import Operation, OperationState
+from celery_recovery.operations.register import Register
+from celery_recovery.operations.runner import Runner
 
 __all__ = ("ActionResult", "DeadLetterQueue", "DeadLetterView", "Edited", "Selection")
 
@@ -48,6 +50,8 @@ class ActionResult:
     #: What the operator should know -> how many.
     warnings: Mapping[str, int] = field(default_factory=dict)
     dry_run: bool = False
+    #: Id of the operation; empty for a dry run, and when there was nothing to act on.
+    operation: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form."""
@@ -100,7 +104,8 @@ class DeadLetterQueue:
         self.store = store
         self.publisher = publisher
         self._drain = drain
-        self.operations = Operations(store.client, store.keys)
+        self.audit = Audit(store.client, store.keys)
+        self.operations = Register(store.client, store.keys, self.audit)
         #: Quarantined: nothing happens until someone acts.
         self.failed = DeadLetterView(store, (LetterState.FAILED,))
         #: Claimed by a replay, or replayed and not ended yet.
@@ -159,10 +164,14 @@ class DeadLetterQueue:
         to_queue: str | None = None,
         force: bool = False,
         regroup: bool = False,
+        canary: Canary | None = None,
         dry_run: bool = False,
         max_replays: int = MAX_REPLAYS,
         lease: float = LEASE,
+        reason: str = "",
         by: str | None = None,
+        via: str = "code",
+        unattended: bool = False,
         progress: Callable[[Progress], None] = lambda _: None,
     ) -> ReplayResult:
         """Publish letters again, the oldest death first.
@@ -170,76 +179,88 @@ class DeadLetterQueue:
         A filter without a state is about failed letters, and those that a killed replay left behind. `rate` is in
         letters per second (None: as fast as it goes), `limit` the most letters, `to_queue` another queue than the one
         they came from. `regroup` sends the items of one batch as one task (`rate` is then in messages). `force`
-        replays what was replayed `max_replays` times already. `progress` is called after each
-        batch, and once a second while it waits. Raises `ConfigurationError` for a rate or limit that makes no sense,
-        and for a filter that names a finished state.
+        replays what was replayed `max_replays` times already. With a `canary` it goes in growing steps, waits for how
+        they end, and stops by itself. `unattended`: when this process dies, a worker goes on with it. `progress` is
+        called after each batch, and once a second while it waits. Raises `ConfigurationError` for a rate or limit that
+        makes no sense, and for a filter that names a finished state.
         """
         _check(rate=rate, limit=limit)
         states, ids = self._select(selection, REPLAY, limit=limit, oldest_first=True)
-        if dry_run or not ids:
-            return ReplayResult(operation="", selected=len(ids), dry_run=dry_run)
-        operation = self.operations.begin(
-            kind="replay", by=by or who(), filter=_described(selection), selected=len(ids), rate=rate, to_queue=to_queue
-        )
-        replay = Replay(
-            self.store,
-            self.publisher,
-            operation,
-            Terms(
-                states=states,
-                rate=rate,
-                to_queue=to_queue,
-                default_queue=self.app.conf.task_default_queue,
-                max_replays=None if force else max_replays,
-                lease=lease,
-                regroup=regroup,
-            ),
-            warn=ChordWatch(self.app),
-            progress=progress,
-        )
-        result = replay.run(ids)
-        counts = {"published": result.published, "skipped": sum(result.skipped.values()), "failed": len(result.failed)}
-        self.operations.note(operation, seconds=f"{result.seconds:.3f}", stopped=result.stopped, **counts)
-        return result
+        if dry_run:
+            return ReplayResult(operation="", selected=sum(1 for _ in ids), dry_run=True)
+        terms = {
+            "states": [state.value for state in states], "rate": rate, "to_queue": to_queue, "regroup": regroup,
+            "max_replays": None if force else max_replays, "lease": lease,
+            "canary": canary.to_dict() if canary is not None else None,
+        }  # fmt: skip
+        operation = self._begin("replay", selection, ids, terms, reason=reason, by=by, via=via, unattended=unattended)
+        return _replay_result(self.run(operation, progress=progress) if operation else None)
 
-    def discard(
+    def discard(  # noqa: PLR0913
         self,
         selection: Selection,
         *,
         reason: str = "",
         by: str | None = None,
+        via: str = "code",
         limit: int | None = None,
         dry_run: bool = False,
+        rate: float | None = None,
+        unattended: bool = False,
+        progress: Callable[[Progress], None] = lambda _: None,
     ) -> ActionResult:
         """Drop letters. A held one fails first, with its chord and chain: nobody may wait for it any longer.
 
         A filter without a state is about failed letters and those in review; ids, about all that are not finished.
         """
-        _check(limit=limit)
-        states, ids = self._select(selection, DISCARD, limit=limit)
-        if dry_run:
-            return ActionResult(selected=len(ids), done=0, dry_run=True)
-        done, warnings = 0, Counter[str]()
-        for batch in batches(ids):
-            warnings.update(self._fail_held(batch, states))
-            done += len(self.store.discard(batch, reason, by or who()))
-        return ActionResult(selected=len(ids), done=done, warnings=warnings)
+        return self._move(
+            "discard", DISCARD, selection, reason=reason, by=by, via=via, limit=limit, dry_run=dry_run, rate=rate,
+            unattended=unattended, progress=progress,
+        )  # fmt: skip
 
     def send_to_review(
-        self, selection: Selection, *, reason: str = "", by: str | None = None, dry_run: bool = False
+        self,
+        selection: Selection,
+        *,
+        reason: str = "",
+        by: str | None = None,
+        via: str = "code",
+        dry_run: bool = False,
+        unattended: bool = False,
+        progress: Callable[[Progress], None] = lambda _: None,
     ) -> ActionResult:
         """Set failed letters aside for a person."""
-        _, ids = self._select(selection, REVIEW)
-        done = 0 if dry_run else len(self.store.review(ids, reason, by or who()))
-        return ActionResult(selected=len(ids), done=done, dry_run=dry_run)
+        return self._move("review", REVIEW, selection, reason=reason, by=by, via=via, dry_run=dry_run,
+                          unattended=unattended, progress=progress)  # fmt: skip
 
     def restore(
-        self, selection: Selection, *, reason: str = "", by: str | None = None, dry_run: bool = False
+        self,
+        selection: Selection,
+        *,
+        reason: str = "",
+        by: str | None = None,
+        via: str = "code",
+        dry_run: bool = False,
+        unattended: bool = False,
+        progress: Callable[[Progress], None] = lambda _: None,
     ) -> ActionResult:
         """Put letters back among the failed: out of review or, when asked for by id or state, discarded ones."""
-        _, ids = self._select(selection, RESTORE)
-        done = 0 if dry_run else len(self.store.restore(ids, reason, by or who()))
-        return ActionResult(selected=len(ids), done=done, dry_run=dry_run)
+        return self._move("restore", RESTORE, selection, reason=reason, by=by, via=via, dry_run=dry_run,
+                          unattended=unattended, progress=progress)  # fmt: skip
+
+    def run(
+        self,
+        operation: str,
+        *,
+        progress: Callable[[Progress], None] = lambda _: None,
+        goes_on: Callable[[], bool] = lambda: True,
+    ) -> Operation:
+        """Go through an operation from where it stands, until it ends, stops, or somebody asks it to.
+
+        `goes_on` is asked after each batch: False leaves the operation running, for the next one to go on with.
+        Raises `OperationNotFound`, and `ConfigurationError` when somebody else runs it.
+        """
+        return Runner(self.app, self.store, self.publisher, self.operations, progress, goes_on).run(operation)
 
     def edit(
         self, selection: Selection, changes: Sequence[Change], *, reason: str = "", by: str | None = None,
@@ -268,24 +289,53 @@ class DeadLetterQueue:
 
     # -- within
 
+    def _move(  # noqa: PLR0913
+        self,
+        kind: str,
+        scope: Scope,
+        selection: Selection,
+        *,
+        reason: str,
+        by: str | None,
+        via: str,
+        dry_run: bool,
+        unattended: bool,
+        progress: Callable[[Progress], None],
+        limit: int | None = None,
+        rate: float | None = None,
+    ) -> ActionResult:
+        _check(rate=rate, limit=limit)
+        states, ids = self._select(selection, scope, limit=limit)
+        if dry_run:
+            return ActionResult(selected=sum(1 for _ in ids), done=0, dry_run=True)
+        terms = {"states": [state.value for state in states], "rate": rate}
+        operation = self._begin(kind, selection, ids, terms, reason=reason, by=by, via=via, unattended=unattended)
+        if not operation:
+            return ActionResult(selected=0, done=0)
+        ended = self.run(operation, progress=progress)
+        return ActionResult(selected=ended.selected, done=ended.done, warnings=ended.warnings, operation=ended.id)
+
+    def _begin(self, kind: str, selection: Selection, ids: Iterator[str], terms: Mapping[str, Any], *, reason: str,
+               by: str | None, via: str, unattended: bool) -> str:  # fmt: skip
+        """Freeze the set; returns the operation's id, empty when there is nothing in it."""
+        first = next(ids, None)
+        if first is None:
+            return ""
+        return self.operations.create(
+            kind, chain((first,), ids), by=by or who(), filter=_described(selection), terms=terms, reason=reason,
+            via=via, unattended=unattended,
+        ).id  # fmt: skip
+
     def _select(
         self, selection: Selection, scope: Scope, *, limit: int | None = None, oldest_first: bool = False
-    ) -> tuple[tuple[LetterState, ...], Sequence[str]]:
-        """The states to act on, and the ids, frozen now: what dies while an operation runs is not part of it."""
+    ) -> tuple[tuple[LetterState, ...], Iterator[str]]:
+        """The states to act on, and the ids: what dies while an operation runs is not part of it."""
         if isinstance(selection, str):
             selection = (selection,)  # an id, not its letters
         if not isinstance(selection, Filter):
-            return scope.by_id, tuple(dict.fromkeys(islice(selection, limit)))
+            return scope.by_id, islice(dict.fromkeys(selection), limit)
         where = scope.within(selection)
-        return where.state, tuple(islice(self.store.iterate_ids(where, oldest_first=oldest_first), limit))
-
-    def _fail_held(self, ids: Sequence[str], states: tuple[LetterState, ...]) -> Iterator[str]:
-        """Fail those of the letters that are held; yields warnings."""
-        for letter in self.store.get_many(ids):
-            if letter is not None and letter.held and letter.state in states:
-                warning = fail_held(self.app, letter)
-                if warning:
-                    yield warning
+        return where.state, islice(self.store.iterate_ids(where, oldest_first=oldest_first), limit)
 
 
 def _check(*, rate: float | None = None, limit: int | None = None) -> None:
@@ -302,3 +352,23 @@ def _item_of(letter: Letter) -> Any:
 
 def _described(selection: Selection) -> str:
     return str(selection) if isinstance(selection, Filter) else "by id"
+
+
+def _replay_result(ended: Operation | None) -> ReplayResult:
+    """The record as the result of a replay; None: there was nothing to replay."""
+    if ended is None:
+        return ReplayResult(operation="", selected=0)
+    stopped = ended.state not in (OperationState.DONE, OperationState.RUNNING)
+    return ReplayResult(
+        operation=ended.id,
+        selected=ended.selected,
+        published=ended.done,
+        skipped=ended.skipped,
+        failed=ended.failed,
+        warnings=ended.warnings,
+        stopped=ended.message if stopped else "",
+        seconds=ended.seconds,
+        recovered=ended.outcomes.recovered,
+        died=ended.outcomes.died,
+        by_canary=stopped and ended.by_canary,
+    )

@@ -86,6 +86,11 @@ class Progress(NamedTuple):
     failed: int
     #: Seconds that it waits for another replay's lease to end; None: it does not.
     waiting: float | None = None
+    #: Of those published: that have recovered, and that have died again, as far as the runner has looked.
+    recovered: int = 0
+    died: int = 0
+    #: What else there is to say, in a few words.
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +113,10 @@ class ReplayResult:
     #: Seconds it took.
     seconds: float = 0.0
     dry_run: bool = False
+    #: Of a canary: how the published ones have ended, and whether that stopped it.
+    recovered: int = 0
+    died: int = 0
+    by_canary: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form."""
@@ -143,7 +152,7 @@ class Terms:
 
 
 class Replay:
-    """One replay operation; `run` does it."""
+    """One replay operation, as a context manager; `run` does a part of it."""
 
     def __init__(
         self,
@@ -172,18 +181,27 @@ class Replay:
         self._failed: dict[str, str] = {}
         self._warnings: Counter[str] = Counter()
 
+    def __enter__(self) -> Replay:  # noqa: PYI034  # `Self` is not in Python 3.10
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._producer = None
+        self._open.close()
+
     def run(self, ids: Sequence[str]) -> ReplayResult:
-        """Replay these letters, in order. A broker that is away ends it early. Raises `StoreUnavailable`."""
+        """Replay these letters, in order; the result is of all runs so far.
+
+        A broker that is away ends it early. Raises `StoreUnavailable`.
+        """
         begun = time.monotonic()
         total = len(ids)
         stopped = ""
         try:
-            with self._open:
-                leased = self._pass(ids, total)
-                if leased:
-                    self._wait(max(leased.values()), total)
-                    again = self._pass(list(leased), total)
-                    self._skipped[_SKIPPED["leased"]] += len(again)
+            leased = self._pass(ids, total)
+            if leased:
+                self._wait(max(leased.values()), total)
+                again = self._pass(list(leased), total)
+                self._skipped[_SKIPPED["leased"]] += len(again)
         except PublishFailed as exc:
             stopped = f"the broker did not take a letter: {exc}"
         return ReplayResult(
@@ -211,7 +229,7 @@ class Replay:
                     leased[claim.id] = float(claim.detail)
                 elif claim.letter is not None:
                     letters.append(claim.letter)
-                else:
+                elif claim.status != "ours":  # published before the one who ran it was killed
                     self._skipped[_SKIPPED.get(claim.status, f"already {claim.detail}")] += 1
             rest.extendleft(reversed(self._publish(letters, claimed_at + self.terms.lease * RENEW_AT, total)))
             self._tell(total)

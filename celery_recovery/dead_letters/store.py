@@ -49,7 +49,8 @@ class Claim(NamedTuple):
     """What became of one id that was to be claimed."""
 
     id: str
-    #: `"claimed"`, `"unknown"`, `"leased"`, `"exhausted"` (replayed often enough) or `"passed"` (in another state).
+    #: `"claimed"`, `"unknown"`, `"leased"`, `"exhausted"` (replayed often enough), `"ours"` (replayed by this
+    #: operation before) or `"passed"` (in another state).
     status: str
     #: The letter, with its token, when it was claimed.
     letter: Letter | None = None
@@ -146,17 +147,18 @@ class DeadLetterStore:
 
     # -- what people do ------------------------------------------------------------------------------------------------
 
-    def discard(self, ids: Sequence[str], reason: str = "", by: str = "") -> list[str]:
+    def discard(self, ids: Sequence[str], reason: str = "", by: str = "", operation: str = "") -> list[str]:
         """Drop letters that are not finished; returns the ids that were. A replay on its way will not run."""
-        return self._move(ids, LetterState.DISCARDED, OPEN, by=by, note=reason)
+        return self._move(ids, LetterState.DISCARDED, OPEN, by=by, note=reason, operation=operation)
 
-    def review(self, ids: Sequence[str], reason: str = "", by: str = "") -> list[str]:
+    def review(self, ids: Sequence[str], reason: str = "", by: str = "", operation: str = "") -> list[str]:
         """Set failed letters aside for a person; returns the ids that were."""
-        return self._move(ids, LetterState.REVIEW, (LetterState.FAILED,), by=by, note=reason)
+        return self._move(ids, LetterState.REVIEW, (LetterState.FAILED,), by=by, note=reason, operation=operation)
 
-    def restore(self, ids: Sequence[str], reason: str = "", by: str = "") -> list[str]:
+    def restore(self, ids: Sequence[str], reason: str = "", by: str = "", operation: str = "") -> list[str]:
         """Put letters from review, or discarded ones, back among the failed; returns the ids that were."""
-        return self._move(ids, LetterState.FAILED, (LetterState.REVIEW, LetterState.DISCARDED), by=by, note=reason)
+        states = (LetterState.REVIEW, LetterState.DISCARDED)
+        return self._move(ids, LetterState.FAILED, states, by=by, note=reason, operation=operation)
 
     def edit(self, letter: Letter, *, by: str = "", reason: str = "") -> str:
         """Keep what was changed in the letter since it was read; `"edited"`, `"unknown"`, `"passed"`, `"changed"`."""
@@ -215,9 +217,10 @@ class DeadLetterStore:
         return [letter.id, letter.state.value, self._kept, len(fields), *pairs]
 
     def _move(
-        self, ids: Sequence[str], state: LetterState, states: Iterable[LetterState], *, by: str, note: str
-    ) -> list[str]:
-        fixed = (state.value, _joined(states), by, note, self._kept)
+        self, ids: Sequence[str], state: LetterState, states: Iterable[LetterState], *, by: str, note: str,
+        operation: str,
+    ) -> list[str]:  # fmt: skip
+        fixed = (state.value, _joined(states), by, note, self._kept, operation)
         return [moved.decode() for batch in batches(ids) for moved in self._run("letter_move", (*fixed, *batch))]
 
 

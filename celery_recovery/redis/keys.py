@@ -16,8 +16,12 @@
     <root>:finished            zset  id, scored by when it was recovered or discarded. Swept after `letter_max_age`
     <root>:totals              hash  added, again, duplicate, replayed, recovered, discarded, expired, bytes. Goes with
                                      the last letter
-    <root>:operations          zset  id of a replay, scored by its start; the oldest beyond 1,000 go
-    <root>:operation:<id>      hash  who, when, filter and counts of one replay. Expires 30 days after its last change
+    <root>:operations          zset  id of an operation, scored by its start; the oldest beyond 1,000 go
+    <root>:operation:<id>      hash  who, when, filter, state and counts of one operation (`operations/`). Expires 30
+                                     days after its last change
+    <root>:operation-ids:<id>  list  ids of its letters, in the order in which it goes through them. Expires likewise
+    <root>:operation-runner:<id> str who runs it. Expires 15 s after its last beat
+    <root>:audit               stream what operators did (`audit.py`). About a million entries
     <root>:attempt:<life>      hash  who runs which step of a life, crashes, what follows (`custody.py`). Expires after
                                      `attempt_ttl`
     <root>:worker:<boot>       str   identity of a worker that lives, as JSON. Expires 15 s after its last beat
@@ -85,6 +89,9 @@ local OWED = ROOT .. 'owed'
 local CHECKPOINTS = ROOT .. 'checkpoints'
 local function checkpoint_key(name) return ROOT .. 'checkpoint:' .. name end
 local function owed_key(id) return ROOT .. 'owed:' .. id end
+local function operation_key(id) return ROOT .. 'operation:' .. id end
+local function operation_ids_key(id) return ROOT .. 'operation-ids:' .. id end
+local function operation_runner_key(id) return ROOT .. 'operation-runner:' .. id end
 local function letter_key(id) return ROOT .. 'letter:' .. id end
 local function message_key(id) return ROOT .. 'message:' .. id end
 local function index_key(dimension, value) return ROOT .. dimension .. ':' .. value end
@@ -115,6 +122,7 @@ class Keys:
         self.finished = f"{self.root}finished"
         self.totals = f"{self.root}totals"
         self.operations = f"{self.root}operations"
+        self.audit = f"{self.root}audit"
         self.owed = f"{self.root}owed"
         self.checkpoints = f"{self.root}checkpoints"
         self.parked_due = f"{self.root}parked-due"
@@ -174,8 +182,16 @@ class Keys:
         return f"{self.root}parked-count:{dimension}"
 
     def operation(self, operation_id: str) -> str:
-        """One replay, on the record."""
+        """One operation, on the record."""
         return f"{self.root}operation:{operation_id}"
+
+    def operation_ids(self, operation_id: str) -> str:
+        """Its letters."""
+        return f"{self.root}operation-ids:{operation_id}"
+
+    def operation_runner(self, operation_id: str) -> str:
+        """Who runs it."""
+        return f"{self.root}operation-runner:{operation_id}"
 
     def rates(self, bucket: int) -> str:
         """Counts of the time bucket that begins at `bucket` (unix s)."""

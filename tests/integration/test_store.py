@@ -44,10 +44,10 @@ def claimed(store: DeadLetterStore, task_id: str, operation: str = "op", **optio
     return claim.letter
 
 
-def replayed(store: DeadLetterStore, task_id: str, copy: str = "copy") -> Letter:
+def replayed(store: DeadLetterStore, task_id: str, copy: str = "copy", operation: str = "op") -> Letter:
     """Claim, publish and start a letter, as a replay and a worker would."""
-    found = claimed(store, task_id)
-    store.published([task_id], "op")
+    found = claimed(store, task_id, operation)
+    store.published([task_id], operation)
     assert store.started(task_id, found.token, copy) == "run"
     return found
 
@@ -129,7 +129,7 @@ class TestAdd:
         store.add(letter("a"))
         first = redied(replayed(store, "a"))
         store.add(first)
-        replayed(store, "a", "other")
+        replayed(store, "a", "other", operation="next")
         assert store.add(first) == "duplicate"
         assert state_of(store, "a") is REPLAYED
 
@@ -178,7 +178,19 @@ class TestClaim:
         store.add(letter("a"))
         first = replayed(store, "a")
         store.add(redied(first))
-        assert claimed(store, "a").token != first.token
+        assert claimed(store, "a", "next").token != first.token
+
+    @pytest.mark.parametrize("end", ["on its way", "died", "recovered"])
+    def test_once_per_operation(self, store, end):
+        """What an operation has replayed it does not claim again, however that ended: its runner may have been killed."""
+        store.add(letter("a"))
+        found = replayed(store, "a")
+        if end == "died":
+            store.add(redied(found))
+        elif end == "recovered":
+            store.recovered("a", "copy")
+        [again] = store.claim(["a"], "op", states=LetterState)
+        assert again.status == "ours"
 
     def test_unclaimed_keeps_its_token(self, store):
         """A claim given back and taken again is the same life: the broker may have had the message after all."""
@@ -204,14 +216,14 @@ class TestClaim:
         unseen = claimed(store, "unseen")
         store.published(["unseen"], "op")
         begun = replayed(store, "begun")
-        assert claimed(store, "unseen", states=(REPLAYED,)).token == unseen.token
-        assert claimed(store, "begun", states=(REPLAYED,)).token != begun.token
+        assert claimed(store, "unseen", "next", states=(REPLAYED,)).token == unseen.token
+        assert claimed(store, "begun", "next", states=(REPLAYED,)).token != begun.token
 
     def test_often_enough(self, store):
         """A letter with so many replays behind it is refused."""
         store.add(letter("a"))
         store.add(redied(replayed(store, "a")))
-        [refused] = store.claim(["a"], "op", max_replays=1)
+        [refused] = store.claim(["a"], "next", max_replays=1)
         assert (refused.status, refused.detail) == ("exhausted", "1")
         assert state_of(store, "a") is FAILED
 
@@ -296,7 +308,7 @@ class TestStart:
         found = replayed(store, "a", "one")
         store.add(redied(found, copy="one"))
         assert [store.started("a", found.token, copy) for copy in ("one", "two")] == ["twin", "twin"]
-        claimed(store, "a")
+        claimed(store, "a", "next")
         assert store.started("a", found.token, "two") == "twin"
 
     def test_after_recovery(self, store):

@@ -13,7 +13,7 @@
            'again'      its replay died (or, once it was finished, a task of the same id did)
            'duplicate'  known already, or older than what is known
 ]]
--- include now read enter move sweep
+-- include now read enter move sweep outcome
 
 local id, state, max_age, count_of_pairs = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local SWEEP_LIMIT = 5
@@ -48,7 +48,7 @@ end
 
 local at = now()
 sweep(tonumber(at), max_age, SWEEP_LIMIT)
-local known = read(id, {'death', 'replays', 'number', 'changed_at', 'first_failure', unpack(FILED_BY)})
+local known = read(id, {'death', 'replays', 'number', 'changed_at', 'first_failure', 'operation', unpack(FILED_BY)})
 
 if not known then
   store(at)
@@ -63,6 +63,7 @@ if not is_news(known) then
   return 'duplicate'
 end
 
+tell_end(known, 'died')
 leave(id, known)
 store(at)
 redis.call('ZREM', FINISHED, id)

@@ -14,9 +14,10 @@
            'unknown'             there is no such letter
            'leased', seconds     another operation has it for so long
            'exhausted', replays  it has been replayed often enough
+           'ours'                this operation has replayed it already
            'passed', state       it is in a state that was not asked for
 ]]
--- include now read enter move row
+-- include now read enter move row outcome
 
 local operation, lease, most = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local from = {}
@@ -33,6 +34,8 @@ local at = now()
 local function claim(id)
   local letter = read(id, {'operation', 'lease', 'number', 'replays', 'copy', 'died_at', 'claimed_from'})
   if not letter then return {id, 'unknown'} end
+  local is_sent = letter.copy ~= '' or letter.state == 'replayed'
+  if is_sent and letter.state ~= 'retry' and letter.operation == operation then return {id, 'ours'} end
   if not from[letter.state] then return {id, 'passed', letter.state} end
   local left = (tonumber(letter.lease) or 0) - tonumber(at)
   if letter.state == 'retry' and letter.operation ~= operation and left > 0 then
@@ -41,6 +44,7 @@ local function claim(id)
   local number = next_number(letter)
   if most >= 0 and number > most then return {id, 'exhausted', letter.replays} end
 
+  if letter.state == 'replayed' and letter.operation ~= operation then tell(letter.operation, 'ended') end
   if letter.state ~= 'retry' then
     redis.call('HSET', letter_key(id), 'claimed_from', letter.state == 'review' and 'review' or 'failed')
   end

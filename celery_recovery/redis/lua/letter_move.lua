@@ -8,21 +8,24 @@
   ARGV[3]  who asked
   ARGV[4]  why, in their words
   ARGV[5]  seconds that finished letters are kept; -1: for ever
-  ARGV[6…] ids of letters
+  ARGV[6]  id of the operation that it is part of, or ''
+  ARGV[7…] ids of letters
 
   Returns  the ids that were moved
 ]]
--- include now read enter move sweep
+-- include now read enter move sweep outcome
 
-local state, by, note, max_age = ARGV[1], ARGV[3], ARGV[4], tonumber(ARGV[5])
+local state, by, note, max_age, operation = ARGV[1], ARGV[3], ARGV[4], tonumber(ARGV[5]), ARGV[6]
 local from = {}
 for name in string.gmatch(ARGV[2], '[^,]+') do from[name] = true end
 
 local at, moved = now(), {}
-for i = 6, #ARGV do
+for i = 7, #ARGV do
   local id = ARGV[i]
-  local letter = read(id, {'died_at'})
+  local letter = read(id, {'died_at', 'operation'})
   if letter and from[letter.state] and letter.state ~= state then
+    if letter.state == 'replayed' then tell(letter.operation, 'ended') end
+    tell(operation, 'done')
     redis.call('HSET', letter_key(id), 'by', by, 'note', note)
     redis.call('HDEL', letter_key(id), 'lease')
     move(id, letter, state, at)

@@ -9,7 +9,7 @@
   Returns  how many were noted. Not noted: those that another operation has taken over since, and those that a worker
            started, or finished, in the meantime (which says more).
 ]]
--- include now read enter move
+-- include now read enter move outcome
 
 local operation, at, noted = ARGV[1], now(), 0
 for i = 2, #ARGV do
@@ -20,6 +20,7 @@ for i = 2, #ARGV do
     redis.call('HDEL', letter_key(id), 'lease')
     move(id, letter, 'replayed', at)
     redis.call('HINCRBY', TOTALS, 'replayed', 1)
+    tell(operation, 'done')
     noted = noted + 1
   end
 end

@@ -13,17 +13,18 @@
            'finished'   it was recovered or discarded before
            'unknown'    there is no such letter
 ]]
--- include now read enter move sweep
+-- include now read enter move sweep outcome
 
 local id, copy, runtime, worker, max_age = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
 local SWEEP_LIMIT = 5
 local at = now()
 sweep(tonumber(at), max_age, SWEEP_LIMIT)
 
-local letter = read(id, {'died_at'})
+local letter = read(id, {'died_at', 'operation'})
 if not letter then return 'unknown' end
 if not OPEN[letter.state] then return 'finished' end
 
+tell_end(letter, 'recovered')
 redis.call('HSET', letter_key(id), 'outcome', 'recovered', 'copy', copy, 'runtime', runtime, 'replayed_by', worker)
 redis.call('HDEL', letter_key(id), 'lease')
 move(id, letter, 'recovered', at)

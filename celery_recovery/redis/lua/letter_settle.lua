@@ -13,17 +13,18 @@
            'stale'    that copy is not the one the letter waits for
            'unknown'  there is no such letter
 ]]
--- include now read enter move sweep
+-- include now read enter move sweep outcome
 
 local id, copy, state, outcome, max_age = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
 local SWEEP_LIMIT = 5
 local at = now()
 sweep(tonumber(at), max_age, SWEEP_LIMIT)
 
-local letter = read(id, {'copy', 'died_at'})
+local letter = read(id, {'copy', 'died_at', 'operation'})
 if not letter then return 'unknown' end
 if letter.copy ~= copy or letter.state ~= 'replayed' then return 'stale' end
 
+tell(letter.operation, state == 'recovered' and 'recovered' or 'ended')
 redis.call('HSET', letter_key(id), 'outcome', outcome)
 move(id, letter, state, at)
 if not OPEN[state] then redis.call('HINCRBY', TOTALS, state, 1) end

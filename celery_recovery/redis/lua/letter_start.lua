@@ -15,10 +15,10 @@
            'twin'  another copy has started, or this one's end is known: drop it
            'gone'  the letter was discarded meanwhile: drop it
 ]]
--- include now read enter move
+-- include now read enter move outcome
 
 local id, token, copy, worker, is_fresh, asked = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5] == '1', ARGV[6]
-local letter = read(id, {'token', 'number', 'replays', 'copy', 'died_at', 'asked'})
+local letter = read(id, {'token', 'number', 'replays', 'copy', 'died_at', 'asked', 'operation'})
 if not letter then return 'run' end -- Redis lost its data; the task must not be lost with it
 if letter.state == 'discarded' then return 'gone' end
 
@@ -35,7 +35,10 @@ if is_current and letter.copy ~= '' then
 end
 if is_current and letter.state == 'recovered' then return 'twin' end
 
-if letter.state ~= 'replayed' then redis.call('HINCRBY', TOTALS, 'replayed', 1) end
+if letter.state ~= 'replayed' then
+  redis.call('HINCRBY', TOTALS, 'replayed', 1)
+  if is_current then tell(letter.operation, 'done') end
+end
 redis.call('HSET', letter_key(id), 'token', token, 'number', number, 'replays', number,
   'copy', copy, 'replayed_by', worker, 'asked', asked)
 redis.call('HDEL', letter_key(id), 'lease')

@@ -277,6 +277,10 @@ class Settings:
         default=True,
         metadata=_about(_flag, "Whether workers move letters from their queue into the store."),
     )
+    run_operations: bool = field(
+        default=True,
+        metadata=_about(_flag, "Whether workers go on with replays, discards and the like whose tool has died."),
+    )
     stats: bool = field(
         default=True,
         metadata=_about(_flag, "Whether attempts, recoveries and exhaustions are counted."),

@@ -85,6 +85,7 @@ _ATTRIBUTE = "_celery_recovery"
 _STEPS = {
     "worker": (
         "bootsteps:IntakeStep", "presence:PresenceStep", "release:ReleaseStep", "settling:SettlingStep",
+        "operating:OperatingStep",
     ),
     "consumer": ("lease:LeaseStep", "door:DoorStep", "presence:HoldStep", "pausing:PausingStep"),
 }  # fmt: skip

@@ -40,6 +40,8 @@ Exit codes, of every command:
     commands_at={
         "status": "celery_recovery.cli.status:status",
         "dlq": "celery_recovery.cli.dlq:dlq",
+        "operations": "celery_recovery.cli.operations:operations",
+        "audit": "celery_recovery.cli.auditing:audit",
         "parked": "celery_recovery.cli.parked:parked",
         "circuits": "celery_recovery.cli.circuits:circuits",
         "checkpoints": "celery_recovery.cli.checkpoints:checkpoints",

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
-from itertools import islice
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,24 +13,21 @@ from celery_recovery.cli.acting import ACTION, ActionOptions, acting, nothing, s
 from celery_recovery.cli.command import RecoveryCommand, option
 from celery_recovery.cli.confirmation import Verb, aim, confirm, look_up
 from celery_recovery.cli.failures import CommandFailure, ExitCode
-from celery_recovery.cli.progress import Stopped, display, stoppable
+from celery_recovery.cli.following import FOR_PEOPLE, following
 from celery_recovery.cli.session import Session, session
 from celery_recovery.cli.text import counted
 from celery_recovery.dead_letters.scope import DISCARD, RESTORE, REVIEW
-from celery_recovery.dead_letters.search import batches
 
 if TYPE_CHECKING:
     from celery_recovery.dead_letters.filter import Filter
     from celery_recovery.dead_letters.queue import ActionResult
+    from celery_recovery.dead_letters.replay import Progress
 
 __all__ = ("discard", "restore", "review")
 
 _DISCARD = Verb(past="discarded", scope=DISCARD)
 _SET_ASIDE = Verb(past="set aside", scope=REVIEW)
 _RESTORE = Verb(past="restored", scope=RESTORE)
-
-#: Letters acted on between two looks at the keyboard.
-BATCH = 500
 
 _note = option("--note", default="", metavar="TEXT", group=ACTION, help="Written on the letters, for whoever asks why.")
 
@@ -42,18 +38,20 @@ _note = option("--note", default="", metavar="TEXT", group=ACTION, help="Written
 @option(
     "-n", "--limit", type=click.IntRange(1), metavar="N", group=ACTION, help="Most letters, the newest deaths first."
 )
+@option("--rate", type=float, metavar="N", group=ACTION, help="Letters per second. Default: as fast as it goes.")
 @click.pass_context
-def discard(ctx: click.Context, /, where: Filter, note: str, **options: Any) -> None:
+def discard(ctx: click.Context, /, where: Filter, note: str, rate: float | None, **options: Any) -> None:
     """Drop letters. A held one fails first, and the chord or chain that waits for it.
 
     Without --state and ids: failed letters and those in review. A discarded letter is kept for a while (setting
     recovery_letter_max_age), and until then `restore`, by id or with --state discarded, brings it back.
     """
+    asked = ActionOptions(**options)
 
-    def act(here: Session, batch: Sequence[str]) -> ActionResult:
-        return here.letters.discard(batch, reason=note)
+    def act(here: Session, chosen: Filter, follow: Callable[[Progress], None]) -> ActionResult:
+        return here.letters.discard(chosen, reason=note, limit=asked.limit, rate=rate, **FOR_PEOPLE, progress=follow)
 
-    _act(ctx, _DISCARD, where, ActionOptions(**options), act, prepare=_import_tasks)
+    _act(ctx, _DISCARD, where, asked, act, prepare=_import_tasks)
 
 
 @click.command(cls=RecoveryCommand)
@@ -63,8 +61,8 @@ def discard(ctx: click.Context, /, where: Filter, note: str, **options: Any) -> 
 def review(ctx: click.Context, /, where: Filter, note: str, **options: Any) -> None:
     """Set failed letters aside for a person: a replay of all letters passes them by."""
 
-    def act(here: Session, batch: Sequence[str]) -> ActionResult:
-        return here.letters.send_to_review(batch, reason=note)
+    def act(here: Session, chosen: Filter, follow: Callable[[Progress], None]) -> ActionResult:
+        return here.letters.send_to_review(chosen, reason=note, **FOR_PEOPLE, progress=follow)
 
     _act(ctx, _SET_ASIDE, where, ActionOptions(**options), act)
 
@@ -76,8 +74,8 @@ def review(ctx: click.Context, /, where: Filter, note: str, **options: Any) -> N
 def restore(ctx: click.Context, /, where: Filter, note: str, **options: Any) -> None:
     """Put letters back among the failed: out of review or, by id or with --state discarded, discarded ones."""
 
-    def act(here: Session, batch: Sequence[str]) -> ActionResult:
-        return here.letters.restore(batch, reason=note)
+    def act(here: Session, chosen: Filter, follow: Callable[[Progress], None]) -> ActionResult:
+        return here.letters.restore(chosen, reason=note, **FOR_PEOPLE, progress=follow)
 
     _act(ctx, _RESTORE, where, ActionOptions(**options), act)
 
@@ -87,7 +85,7 @@ def _act(
     verb: Verb,
     where: Filter,
     asked: ActionOptions,
-    act: Callable[[Session, Sequence[str]], ActionResult],
+    act: Callable[[Session, Filter, Callable[[Progress], None]], ActionResult],
     prepare: Callable[[Session, Filter], None] = lambda *_: None,
 ) -> None:
     """Choose, show, ask, and act on one batch after the other."""
@@ -99,47 +97,18 @@ def _act(
             return
         chosen = confirm(here, verb, chosen, limit=asked.limit, yes=asked.yes)
         prepare(here, chosen)
-        ids = tuple(islice(here.letters.store.iterate_ids(chosen), asked.limit))
-        result = _in_batches(here, verb, ids, act)
+        with following(here, verb.name.capitalize(), verb.past) as follow:
+            result = act(here, chosen, follow)
         _tell(here, verb, result, past)
-        if result.interrupted:
-            raise CommandFailure("Interrupted: the other letters are as before.", ExitCode.INTERRUPTED)
-        if not ids:
+        if not result.selected:
             nothing(anything=asked.everything)
-        elif past or result.done < len(ids):
+        elif past or result.done < result.selected:
             ctx.exit(int(ExitCode.IN_PART))
 
 
-class _Result(NamedTuple):
-    """What became of the batches."""
-
-    selected: int
-    done: int
-    warnings: Counter[str]
-    interrupted: bool
-
-
-def _in_batches(
-    here: Session, verb: Verb, ids: Sequence[str], act: Callable[[Session, Sequence[str]], ActionResult]
-) -> _Result:
-    done, through, warnings = 0, 0, Counter[str]()
-    with display(here.output, verb.name.capitalize()) as show, stoppable() as check:
-        try:
-            for batch in batches(ids, BATCH):
-                result = act(here, batch)
-                done += result.done
-                through += len(batch)
-                warnings.update(result.warnings)
-                show(through, len(ids))
-                check()
-        except (Stopped, KeyboardInterrupt):
-            return _Result(len(ids), done, warnings, through < len(ids))
-    return _Result(len(ids), done, warnings, interrupted=False)
-
-
-def _tell(here: Session, verb: Verb, result: _Result, past: Counter[str]) -> None:
+def _tell(here: Session, verb: Verb, result: ActionResult, past: Counter[str]) -> None:
     if here.output.as_json:
-        here.output.document({**result._asdict(), "warnings": result.warnings, "passed_over": past, "dry_run": False})
+        here.output.document({**result.to_dict(), "passed_over": past, "interrupted": False})
     elif result.selected:
         here.output.line(f"{result.done} of {counted(result.selected)} {verb.past}.")
         tell_counts(here, "warning", result.warnings)

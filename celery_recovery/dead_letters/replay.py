@@ -91,6 +91,8 @@ class Progress(NamedTuple):
     died: int = 0
     #: What else there is to say, in a few words.
     note: str = ""
+    #: Id of the operation.
+    operation: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

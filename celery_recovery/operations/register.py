@@ -22,7 +22,7 @@ import redis
 from celery_recovery.audit import Audit
 from celery_recovery.dead_letters.search import batches
 from celery_recovery.exceptions import OperationNotFound
-from celery_recovery.operations.operation import Operation, OperationState
+from celery_recovery.operations.operation import ENDED, Operation, OperationState
 from celery_recovery.redis.client import reachable
 from celery_recovery.redis.keys import Keys
 from celery_recovery.redis.scripts import Scripts
@@ -68,6 +68,7 @@ class Register:
         with reachable(self._client), self._client.pipeline() as pipe:
             pipe.zadd(self._keys.operations, {operation_id: time.time()})
             pipe.zremrangebyrank(self._keys.operations, 0, -LIST_LIMIT - 1)
+            pipe.sadd(self._keys.operations_open, operation_id)
             self._hset(pipe, operation_id, {"state": OperationState.RUNNING.value, "selected": selected})
             told = {name: what.get(name) for name in ("filter", "terms", "reason", "via")}
             self.audit.add(f"{kind} begun", by=by, operation=operation_id, selected=selected, pipe=pipe, **told)
@@ -91,7 +92,15 @@ class Register:
 
     def orphans(self) -> list[Operation]:
         """Those that should run, that nobody runs, and that any worker may go on with."""
-        return [one for one in self.latest(LIST_LIMIT) if one.is_orphan and one.unattended]
+        with reachable(self._client):
+            found: Any = self._client.smembers(self._keys.operations_open)
+        ids = [one.decode() for one in found]
+        records = self._records(ids)
+        ended = set(ids) - {one.id for one in records if one.state not in ENDED}
+        if ended:
+            with reachable(self._client):
+                self._client.srem(self._keys.operations_open, *ended)
+        return [one for one in records if one.is_orphan and one.unattended]
 
     def known(self, start: str) -> list[str]:
         """Ids that begin so."""
@@ -158,6 +167,8 @@ class Register:
 
     def _records(self, ids: Iterable[str]) -> list[Operation]:
         ids = list(ids)
+        if not ids:
+            return []
         with reachable(self._client):
             pipe = self._client.pipeline(transaction=False)
             for one in ids:

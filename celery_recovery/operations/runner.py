@@ -151,7 +151,7 @@ class _Run:
         self.token = token
         self.canary = _canary_of(operation)
         self._begun = self._beaten = time.monotonic()
-        self._worked_before = operation.seconds
+        self._worked_before, self._done_before = operation.seconds, operation.done
         self._before = _Part(operation.skipped, operation.failed, operation.warnings)
         self._told = self._before
         #: How things stood when this run began, and when the step did.
@@ -292,13 +292,14 @@ class _Run:
         """Within a batch: renew the lease now and then."""
         if time.monotonic() - self._beaten >= BEAT:
             self._note()
-        self._tell(waiting=within.waiting)
+        self._tell(waiting=within.waiting, published=within.published)
 
-    def _tell(self, note: str = "", waiting: float | None = None) -> None:
+    def _tell(self, note: str = "", waiting: float | None = None, published: int = 0) -> None:
         now = self.operation
+        done = max(now.done, self._done_before + published)
         self.runner.progress(
-            Progress(now.selected, now.done, self._told.skipped.total(), len(self._told.failed), waiting,
-                     recovered=now.outcomes.recovered, died=now.outcomes.died, note=note)
+            Progress(now.selected, done, self._told.skipped.total(), len(self._told.failed), waiting,
+                     recovered=now.outcomes.recovered, died=now.outcomes.died, note=note, operation=now.id)
         )  # fmt: skip
 
     @property
@@ -310,7 +311,10 @@ class _Run:
         if end.state is OperationState.RUNNING:
             return self.operation
         ended = {"ended_at": time.time()} if end.state in ENDED else {}
-        self._note(state=end.state.value, message=end.message, by_canary=int(end.by_canary), wanted="", **ended)
+        try:
+            self._note(state=end.state.value, message=end.message, by_canary=int(end.by_canary), wanted="", **ended)
+        except _Ended:
+            return self.operation  # another process has taken it over
         now = self.operation
         self.runner.register.audit.add(
             f"{now.kind} {end.state.value}", by=now.by, via=now.via, operation=now.id, selected=now.selected,

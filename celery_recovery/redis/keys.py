@@ -17,6 +17,7 @@
     <root>:totals              hash  added, again, duplicate, replayed, recovered, discarded, expired, bytes. Goes with
                                      the last letter
     <root>:operations          zset  id of an operation, scored by its start; the oldest beyond 1,000 go
+    <root>:operations-open     set   id of an operation that has not ended. An entry goes when that is found out
     <root>:operation:<id>      hash  who, when, filter, state and counts of one operation (`operations/`). Expires 30
                                      days after its last change
     <root>:operation-ids:<id>  list  ids of its letters, in the order in which it goes through them. Expires likewise
@@ -122,6 +123,7 @@ class Keys:
         self.finished = f"{self.root}finished"
         self.totals = f"{self.root}totals"
         self.operations = f"{self.root}operations"
+        self.operations_open = f"{self.root}operations-open"
         self.audit = f"{self.root}audit"
         self.owed = f"{self.root}owed"
         self.checkpoints = f"{self.root}checkpoints"

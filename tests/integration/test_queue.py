@@ -165,7 +165,7 @@ class TestReplay:
         assert result.skipped == {
             "held by another replay": 1, "already discarded": 1, NOT_REPLAYABLE: 1, "no longer there": 1,
         }  # fmt: skip
-        assert seen[-1] == Progress(total=5, published=1, skipped=4, failed=0, waiting=None)
+        assert seen[-1] == Progress(total=5, published=1, skipped=4, failed=0, operation=result.operation)
         assert queue.get("odd").state is LetterState.FAILED
 
     def test_waits_for_a_lease(self, app, queue):

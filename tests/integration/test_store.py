@@ -182,7 +182,7 @@ class TestClaim:
 
     @pytest.mark.parametrize("end", ["on its way", "died", "recovered"])
     def test_once_per_operation(self, store, end):
-        """What an operation has replayed it does not claim again, however that ended: its runner may have been killed."""
+        """What an operation has replayed it does not claim again, however that ended: a runner may be killed."""
         store.add(letter("a"))
         found = replayed(store, "a")
         if end == "died":

@@ -36,7 +36,7 @@ def run(canary: Canary, share: float, chance: random.Random) -> tuple[int, bool]
 
 
 def runs(share: float, count: int = 300) -> list[tuple[int, bool]]:
-    chance = random.Random(7)  # noqa: S311
+    chance = random.Random(7)
     return [run(Canary(), share, chance) for _ in range(count)]
 
 

@@ -76,11 +76,15 @@ class Failure:
 class Actions:
     """Acts on decisions, for one application."""
 
-    def __init__(self, app: Celery, publisher: Publisher, queue: Queue, store: DeadLetterStore | None) -> None:
+    def __init__(
+        self, app: Celery, publisher: Publisher, queue: Queue, store: DeadLetterStore | None, code_version: str = ""
+    ) -> None:
         self.app = app
         self.publisher = publisher
         self.queue = queue
         self.store = store
+        #: Of the code that runs here; letters carry it.
+        self.code_version = code_version
 
     def retry(self, failure: Failure, decision: Decision) -> BaseException:
         """Publish the next attempt; `Retry` is the answer.
@@ -290,6 +294,7 @@ class Actions:
             "chords": chords_of(request),
             "died_at": failure.info.timestamp,
             "worker": request.hostname,
+            "code_version": self.code_version,
             "attempt": decision.attempt,
             "replays": failure.history.replays,
             "unserialisable": False,

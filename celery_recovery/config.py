@@ -137,6 +137,12 @@ def _circuits(value: Any, option: str) -> dict[str, Mapping[str, Any]]:
     return dict(value)
 
 
+def _text(value: Any, option: str) -> str:
+    if not isinstance(value, str) or len(value) > 200:
+        raise ConfigurationError.of(option, expected="a text of at most 200 characters", got=value)
+    return value
+
+
 def _is_path(value: Any) -> bool:
     """It reads like `package.module:name` or `package.module.name`. It is imported only when it is used."""
     return isinstance(value, str) and re.fullmatch(r"\w+(\.\w+)*[.:]\w+(\.\w+)*", value) is not None
@@ -276,6 +282,12 @@ class Settings:
     intake: bool = field(
         default=True,
         metadata=_about(_flag, "Whether workers move letters from their queue into the store."),
+    )
+    code_version: str = field(
+        default="",
+        metadata=_about(
+            _text, "Version of the code, such as a commit; letters carry it, and groups are resolved in one."
+        ),
     )
     run_operations: bool = field(
         default=True,

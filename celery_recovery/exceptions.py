@@ -6,6 +6,7 @@
     │   ├── StoreUnavailable          Redis, where the dead letters are, cannot be reached
     │   ├── LetterNotFound            no dead letter has that id
     │   ├── OperationNotFound         no operation has that id
+    │   ├── GroupNotFound             no group has that fingerprint, or several have
     │   ├── PublishFailed             the broker did not confirm a message in time
     │   │   └── Unroutable            no queue takes it, however often it is tried
     │   ├── UnserialisableLetter      a message cannot be written down, so it cannot be sent or kept
@@ -47,6 +48,7 @@ __all__ = (
     "ConfigurationError",
     "Discard",
     "DiscardedLetter",
+    "GroupNotFound",
     "LetterNotFound",
     "NotAnException",
     "OperationNotFound",
@@ -114,6 +116,10 @@ class StoreUnavailable(RecoveryError):
 
 class LetterNotFound(RecoveryError):
     """There is no dead letter with that id."""
+
+
+class GroupNotFound(RecoveryError):
+    """There is no group with that fingerprint, or several have one that begins so."""
 
 
 class OperationNotFound(RecoveryError):

@@ -17,7 +17,7 @@ from celery_recovery.dead_letters.intake import drain
 from celery_recovery.dead_letters.queue import DeadLetterQueue
 from celery_recovery.dead_letters.store import DeadLetterStore
 from celery_recovery.exceptions import ConfigurationError
-from celery_recovery.monitoring.events import announce
+from celery_recovery.monitoring.events import announce, announce_groups
 from celery_recovery.monitoring.stats import SuccessRateMonitor
 from celery_recovery.parking import Parking
 from celery_recovery.parking.release import PATIENCE
@@ -88,7 +88,9 @@ class Parts:
         """Where letters are indexed; None without Redis: they stay in their queue."""
         if self.redis is None:
             return None
-        return DeadLetterStore(self.redis, self.keys, max_age=self.settings.letter_max_age)
+        return DeadLetterStore(
+            self.redis, self.keys, max_age=self.settings.letter_max_age, on_news=partial(announce_groups, self.app)
+        )
 
     @cached_property
     def custody(self) -> Custody | None:
@@ -168,7 +170,7 @@ class Parts:
     @cached_property
     def actions(self) -> Actions:
         """Carries decisions out."""
-        return Actions(self.app, self.publisher, self.dead_letter_queue, self.store)
+        return Actions(self.app, self.publisher, self.dead_letter_queue, self.store, self.settings.code_version)
 
     @property
     def acks_late(self) -> bool:

@@ -8,6 +8,7 @@ from celery_recovery.cli.command import LazyGroup
 
 __all__ = ("dlq",)
 
+_GROUPS = "celery_recovery.cli.grouping"
 _LOOKING, _CHANGING = "celery_recovery.cli.looking", "celery_recovery.cli.changing"
 
 
@@ -18,6 +19,11 @@ _LOOKING, _CHANGING = "celery_recovery.cli.looking", "celery_recovery.cli.changi
         "list": f"{_LOOKING}:list_letters",
         "show": f"{_LOOKING}:show",
         "stats": f"{_LOOKING}:stats",
+        "groups": f"{_GROUPS}:list_groups",
+        "group": f"{_GROUPS}:show_group",
+        "resolve": f"{_GROUPS}:resolve",
+        "ignore": f"{_GROUPS}:ignore",
+        "reopen": f"{_GROUPS}:reopen",
         "replay": "celery_recovery.cli.replaying:replay",
         "edit": "celery_recovery.cli.editing:edit",
         "discard": f"{_CHANGING}:discard",

@@ -12,6 +12,7 @@ from kombu.exceptions import OperationalError
 from celery_recovery.cli.text import visible
 from celery_recovery.exceptions import (
     ConfigurationError,
+    GroupNotFound,
     LetterNotFound,
     OperationNotFound,
     PublishFailed,
@@ -54,7 +55,7 @@ def explained(exc: BaseException, ctx: click.Context) -> click.ClickException | 
         return CommandFailure(f"Error: {exc}{_app_hint(ctx)}", ExitCode.USAGE)
     if isinstance(exc, StoreUnavailable):
         return CommandFailure(f"Redis is away: {exc}", ExitCode.AWAY)
-    if isinstance(exc, (LetterNotFound, OperationNotFound)):
+    if isinstance(exc, (GroupNotFound, LetterNotFound, OperationNotFound)):
         return CommandFailure(str(exc), ExitCode.UNKNOWN_ID)
     if isinstance(exc, (PublishFailed, OperationalError)):
         return CommandFailure(broker_away(exc), ExitCode.AWAY)

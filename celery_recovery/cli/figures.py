@@ -13,7 +13,7 @@ from celery_recovery.dead_letters.figures import TABLES
 
 if TYPE_CHECKING:
     from celery_recovery.cli.session import Session
-    from celery_recovery.dead_letters.figures import ErrorGroup
+    from celery_recovery.dead_letters.groups import ErrorGroup
 
 __all__ = ("group_documents", "show_breakdown", "show_groups", "show_states", "show_totals")
 

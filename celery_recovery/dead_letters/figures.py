@@ -1,8 +1,7 @@
-"""Figures about the letters: how many of what, and the groups that died of the same thing."""
+"""Figures about the letters: how many of what."""
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,24 +12,10 @@ from celery_recovery.dead_letters.state import OPEN, LetterState
 from celery_recovery.redis.client import reachable
 from celery_recovery.redis.keys import Keys
 
-__all__ = ("TABLES", "ErrorGroup", "StoreStats", "largest_groups", "read_stats")
+__all__ = ("TABLES", "StoreStats", "counts_of", "read_stats")
 
 #: What letters are counted by, beside their state, in the order shown.
 TABLES = ("task", "error_type", "reason", "queue")
-
-
-@dataclass(frozen=True, slots=True)
-class ErrorGroup:
-    """Open letters that died of the same thing."""
-
-    fingerprint: str
-    #: Letters in it that are not finished.
-    count: int
-    #: Id of the newest letter, finished or not, which describes the group.
-    newest_id: str
-    #: Time of death of the oldest and newest letter kept (unix s).
-    oldest: float
-    newest: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +66,7 @@ def read_stats(client: redis.Redis, keys: Keys) -> StoreStats:
             pipe.zrange(keys.index("state", state.value), -1, -1, withscores=True)
         replies: list[Any] = pipe.execute()
     counts, rest = replies[: len(states)], replies[len(states) :]
-    by_task, by_error_type, by_reason, by_queue, totals = map(_counts, rest[:5])
+    by_task, by_error_type, by_reason, by_queue, totals = map(counts_of, rest[:5])
     times = [time for end in rest[5:] for _, time in end]
     return StoreStats(
         by_state={state.value: count for state, count in zip(LetterState, counts, strict=True)},
@@ -95,24 +80,7 @@ def read_stats(client: redis.Redis, keys: Keys) -> StoreStats:
     )
 
 
-def largest_groups(client: redis.Redis, keys: Keys, limit: int) -> list[ErrorGroup]:
-    """The groups with the most open letters, largest first, in two round trips."""
-    with reachable(client):
-        counts = _counts(client.hgetall(keys.open("fingerprint")))
-        largest = heapq.nsmallest(limit, counts.items(), key=lambda item: (-item[1], item[0]))
-        pipe = client.pipeline(transaction=False)
-        for fingerprint, _ in largest:
-            pipe.zrange(keys.index("fingerprint", fingerprint), 0, 0, withscores=True)
-            pipe.zrange(keys.index("fingerprint", fingerprint), -1, -1, withscores=True)
-        ends: list[Any] = pipe.execute()
-    return [
-        ErrorGroup(fingerprint, count, newest[0][0].decode(), oldest[0][1], newest[0][1])
-        for (fingerprint, count), oldest, newest in zip(largest, ends[::2], ends[1::2], strict=True)
-        if oldest and newest
-    ]
-
-
-def _counts(reply: Mapping[Any, Any] | Any) -> dict[str, int]:
+def counts_of(reply: Mapping[Any, Any] | Any) -> dict[str, int]:
     """A hash of counts, largest first."""
     pairs = ((name.decode("utf-8", "replace"), int(count)) for name, count in reply.items())
     return dict(sorted(pairs, key=lambda pair: (-pair[1], pair[0])))

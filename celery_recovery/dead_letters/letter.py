@@ -12,7 +12,8 @@ A dead letter is a valid Celery message; what we know about its death travels in
     replay          {token, copy, number, operation}: the task that died was itself a replay
     previous        {first_failure, died_at}: of the lives before this replay
     batch           the item of a batch that it is (see `batch/item.py`)
-    letter          {error, reason, detail, action, held, chords, died_at, worker, attempt, replays, unserialisable}
+    letter          {error, reason, detail, action, held, chords, died_at, worker, code_version, attempt, replays,
+                    unserialisable}
 
 and, of a message that never became a task, in `letter` also its {id, task, raw: {protocol, properties, recovery}} (see
 `raw.py`), because its headers need not say.
@@ -90,6 +91,8 @@ class Letter:
     attempt: int = 0
     #: Node name of the worker it died on.
     worker: str = ""
+    #: Version of the code that it died in (`recovery_code_version`); empty when not known.
+    code_version: str = ""
     #: True: its result is still open, so the chord or chain it belongs to can still be finished by a replay.
     held: bool = False
     #: Ids of the chord headers (groups) that wait for it, directly or at the end of its chain.
@@ -299,6 +302,7 @@ class Letter:
             "first_failure": self.first_failure,
             "died_at": self.died_at,
             "worker": self.worker,
+            "code_version": self.code_version,
             "held": self.held,
             "chords": list(self.chords),
             "unserialisable": self.unserialisable,

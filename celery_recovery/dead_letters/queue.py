@@ -19,8 +19,9 @@ from celery import Celery
 
 from celery_recovery.audit import Audit, who
 from celery_recovery.dead_letters.editing import Change, edited
-from celery_recovery.dead_letters.figures import ErrorGroup, StoreStats
+from celery_recovery.dead_letters.figures import StoreStats
 from celery_recovery.dead_letters.filter import Filter
+from celery_recovery.dead_letters.groups import ErrorGroup, Groups
 from celery_recovery.dead_letters.letter import Letter
 from celery_recovery.dead_letters.replay import MAX_REPLAYS, Progress, Publishes, ReplayResult
 from celery_recovery.dead_letters.scope import DISCARD, EDIT, REPLAY, RESTORE, REVIEW, Scope
@@ -153,6 +154,11 @@ class DeadLetterQueue:
         """The largest groups of open letters that died of the same thing."""
         return self.store.groups(limit)
 
+    @property
+    def grouped(self) -> Groups:
+        """All groups, with what people have said about them."""
+        return self.store.grouped
+
     # -- acting
 
     def replay(  # noqa: PLR0913  # one parameter per option of the command
@@ -247,6 +253,37 @@ class DeadLetterQueue:
         """Put letters back among the failed: out of review or, when asked for by id or state, discarded ones."""
         return self._move("restore", RESTORE, selection, reason=reason, by=by, via=via, dry_run=dry_run,
                           unattended=unattended, progress=progress)  # fmt: skip
+
+    def resolve_group(
+        self, fingerprint: str, *, version: str = "", note: str = "", by: str | None = None, via: str = "code"
+    ) -> ErrorGroup:
+        """Say that a group is mended, in that version of the code; its letters are not touched.
+
+        When it comes back, it is told as a regression. Raises `GroupNotFound`.
+        """
+        name = self.grouped.named(fingerprint)
+        with self.audit.acting("group resolved", by=by or who(), via=via, target=name, reason=note, version=version):
+            return self.grouped.resolve(name, by=by or who(), note=note, version=version)
+
+    def ignore_group(
+        self, fingerprint: str, *, until: float | None = None, more: int | None = None, note: str = "",
+        by: str | None = None, via: str = "code",
+    ) -> ErrorGroup:  # fmt: skip
+        """Say nothing of a group, until then (unix s), for so many more deaths, or until somebody opens it again.
+
+        Raises `GroupNotFound`, and `ConfigurationError` for a limit that makes no sense.
+        """
+        name = self.grouped.named(fingerprint)
+        with self.audit.acting(
+            "group ignored", by=by or who(), via=via, target=name, reason=note, until=until, more=more
+        ):
+            return self.grouped.ignore(name, by=by or who(), note=note, until=until, more=more)
+
+    def reopen_group(self, fingerprint: str, *, note: str = "", by: str | None = None, via: str = "code") -> ErrorGroup:
+        """Take back what was said of a group. Raises `GroupNotFound`."""
+        name = self.grouped.named(fingerprint)
+        with self.audit.acting("group reopened", by=by or who(), via=via, target=name, reason=note):
+            return self.grouped.reopen(name, by=by or who(), note=note)
 
     def run(
         self,

@@ -80,6 +80,7 @@ def read_message(
         "died_at": died_at,
         "attempt": int(_number(about.get("attempt"))),
         "worker": text(about.get("worker")),
+        "code_version": text(about.get("code_version")),
         "held": about.get("held") is True,
         "chords": tuple(map(text, _sequence(about.get("chords")))),
         "unserialisable": about.get("unserialisable") is True,

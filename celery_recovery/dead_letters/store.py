@@ -16,19 +16,20 @@ The life of a letter here, by the calls that move it (`state.TRANSITIONS` has ev
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 import redis
 
-from celery_recovery.dead_letters.figures import ErrorGroup, StoreStats, largest_groups, read_stats
+from celery_recovery.dead_letters.figures import StoreStats, read_stats
 from celery_recovery.dead_letters.filter import Filter
+from celery_recovery.dead_letters.groups import ErrorGroup, Groups
 from celery_recovery.dead_letters.letter import Letter
 from celery_recovery.dead_letters.scope import REPLAY
 from celery_recovery.dead_letters.search import Page, Search, batches
 from celery_recovery.dead_letters.state import OPEN, LetterState
-from celery_recovery.dead_letters.stored import letter_fields, message_fields, read_letter
+from celery_recovery.dead_letters.stored import group_facts, letter_fields, message_fields, read_letter
 from celery_recovery.redis.client import reachable
 from celery_recovery.redis.keys import Keys
 from celery_recovery.redis.scripts import Scripts
@@ -64,12 +65,23 @@ class DeadLetterStore:
     Every method raises `StoreUnavailable` when Redis cannot be reached or refuses.
     """
 
-    def __init__(self, client: redis.Redis, keys: Keys | None = None, *, max_age: float | None = MAX_AGE) -> None:
+    def __init__(
+        self,
+        client: redis.Redis,
+        keys: Keys | None = None,
+        *,
+        max_age: float | None = MAX_AGE,
+        on_news: Callable[[Sequence[tuple[Letter, str]]], None] = lambda _: None,
+    ) -> None:
         self.client = client
         self.keys = keys or Keys()
         #: Seconds that finished letters are kept; None: for ever.
         self.max_age = max_age
+        #: Told of groups that are `"new"`, `"growing"`, `"regressed"` or `"unignored"`, with the letter that did it.
+        self.on_news = on_news
         self._run = Scripts(client, self.keys)
+        #: What is known of the groups, those without open letters included.
+        self.grouped = Groups(client, self.keys, self._run)
         self._search = Search(client, self.keys, self._run)
 
     def ping(self) -> None:
@@ -81,8 +93,7 @@ class DeadLetterStore:
 
     def add(self, letter: Letter) -> Added:
         """Store a death; safe to repeat."""
-        added: Added = self._run("letter_add", self._add_arguments(letter)).decode()
-        return added
+        return self._told([letter], [self._run("letter_add", self._add_arguments(letter))])[0]
 
     def add_many(self, letters: Sequence[Letter]) -> list[Added]:
         """`add` for each, in one round trip."""
@@ -90,7 +101,8 @@ class DeadLetterStore:
             pipe = self.client.pipeline(transaction=False)
             for letter in letters:
                 self._run("letter_add", self._add_arguments(letter), client=pipe)
-            return [reply.decode() for reply in pipe.execute()]
+            replies = pipe.execute()
+        return self._told(letters, replies)
 
     def started(self, letter_id: str, token: str, copy: str, worker: str = "", *, fresh: bool = False) -> Start:
         """A worker asks whether this copy of a replayed letter may run: `"run"`; to be dropped: `"twin"`, `"gone"`.
@@ -196,9 +208,9 @@ class DeadLetterStore:
         """Figures from counters kept by the scripts: the cost does not grow with the letters."""
         return read_stats(self.client, self.keys)
 
-    def groups(self, limit: int = 10) -> list[ErrorGroup]:
+    def groups(self, limit: int = 10) -> Sequence[ErrorGroup]:
         """The largest groups of open letters with the same fingerprint, largest first."""
-        return largest_groups(self.client, self.keys, limit)
+        return self.grouped.list(limit=limit)
 
     def sweep(self, limit: int = 1000) -> int:
         """Remove up to `limit` letters that were finished more than `max_age` seconds ago; returns how many."""
@@ -214,7 +226,14 @@ class DeadLetterStore:
     def _add_arguments(self, letter: Letter) -> list[Any]:
         fields, message = letter_fields(letter), message_fields(letter)
         pairs = chain.from_iterable(chain(fields.items(), message.items()))
-        return [letter.id, letter.state.value, self._kept, len(fields), *pairs]
+        return [letter.id, letter.state.value, self._kept, group_facts(letter), len(fields), *pairs]
+
+    def _told(self, letters: Sequence[Letter], replies: Sequence[Sequence[bytes]]) -> list[Added]:
+        """How each was taken; news of groups go to `on_news`."""
+        news = [(one, word.decode()) for one, (_, word) in zip(letters, replies, strict=True) if word]
+        if news:
+            self.on_news(news)
+        return [cast("Added", how.decode()) for how, _ in replies]
 
     def _move(
         self, ids: Sequence[str], state: LetterState, states: Iterable[LetterState], *, by: str, note: str,

@@ -15,9 +15,11 @@ from celery_recovery.dead_letters.raw import dump, load
 from celery_recovery.dead_letters.state import LetterState
 from celery_recovery.errors.model import ErrorInfo
 
-__all__ = ("letter_fields", "message_fields", "read_letter")
+__all__ = ("group_facts", "letter_fields", "message_fields", "read_letter")
 
 Fields = dict[str, Any]
+#: Characters of a text that a group is told.
+_TOLD = 300
 
 
 def letter_fields(letter: Letter) -> Fields:
@@ -43,6 +45,24 @@ def letter_fields(letter: Letter) -> Fields:
     return {name: _encodable(value) for name, value in fields.items()}
 
 
+def group_facts(letter: Letter) -> str:
+    """What the record of its group is told beside the letter hash, as JSON."""
+    error = letter.error
+    return json.dumps(
+        {
+            "message": _told(error.message),
+            "code": _told(error.error_code or ""),
+            "worker": _told(letter.worker),
+            "version": _told(letter.code_version),
+        }
+    )
+
+
+def _told(text: str) -> str:
+    """Cut, and without halves of surrogate pairs, over which Redis' JSON reader stumbles."""
+    return text[:_TOLD].encode("utf-8", "replace").decode()
+
+
 def message_fields(letter: Letter) -> Fields:
     """The message hash."""
     about = {
@@ -53,6 +73,7 @@ def message_fields(letter: Letter) -> Fields:
         "deferrals": letter.deferrals,
         "attempt": letter.attempt,
         "worker": letter.worker,
+        "code_version": letter.code_version,
         "chords": letter.chords,
         "unserialisable": letter.unserialisable,
         "replay": letter.replay,
@@ -92,6 +113,7 @@ def read_letter(letter_id: str, row: Sequence[bytes]) -> Letter:
         died_at=float(text["died_at"]),
         attempt=about["attempt"],
         worker=about["worker"],
+        code_version=about.get("code_version") or "",
         held=text["held"] == "1",
         chords=tuple(about["chords"]),
         unserialisable=about["unserialisable"],

@@ -13,6 +13,11 @@
     <root>:parent:<value>      zset  likewise, of items of the batch of one task
     <root>:kept:<dimension>    hash  value -> letters kept. Dimensions: `COUNTED`. A field goes when it is 0
     <root>:open:<dimension>    hash  value -> letters not finished. A field goes when it is 0
+    <root>:groups              zset  fingerprint, scored by its last death (unix s). About 10,000; those with open
+                                     letters stay
+    <root>:group:<value>       hash  record of one group: what it is, its deaths, by the hour for two days, and its
+                                     state (`dead_letters/groups.py`). Expires 90 days after the last death
+    <root>:group-parts:<value> hash  its deaths by queue, worker and version of the code. At most 200 fields; likewise
     <root>:finished            zset  id, scored by when it was recovered or discarded. Swept after `letter_max_age`
     <root>:totals              hash  added, again, duplicate, replayed, recovered, discarded, expired, bytes. Goes with
                                      the last letter
@@ -87,6 +92,9 @@ local INDEXED = {{{indexed}}}
 local COUNTED = {{{counted}}}
 local ALL, FINISHED, TOTALS = ROOT .. 'all', ROOT .. 'finished', ROOT .. 'totals'
 local OWED = ROOT .. 'owed'
+local GROUPS = ROOT .. 'groups'
+local function group_key(fingerprint) return ROOT .. 'group:' .. fingerprint end
+local function group_parts_key(fingerprint) return ROOT .. 'group-parts:' .. fingerprint end
 local CHECKPOINTS = ROOT .. 'checkpoints'
 local function checkpoint_key(name) return ROOT .. 'checkpoint:' .. name end
 local function owed_key(id) return ROOT .. 'owed:' .. id end
@@ -121,6 +129,7 @@ class Keys:
         self.root = f"{prefix}:{{dead-letters}}:"
         self.all = f"{self.root}all"
         self.finished = f"{self.root}finished"
+        self.groups = f"{self.root}groups"
         self.totals = f"{self.root}totals"
         self.operations = f"{self.root}operations"
         self.operations_open = f"{self.root}operations-open"
@@ -150,6 +159,14 @@ class Keys:
     def open(self, dimension: str) -> str:
         """The same, of letters that are not finished."""
         return f"{self.root}open:{dimension}"
+
+    def group(self, fingerprint: str) -> str:
+        """The record of one group."""
+        return f"{self.root}group:{fingerprint}"
+
+    def group_parts(self, fingerprint: str) -> str:
+        """Where its deaths were."""
+        return f"{self.root}group-parts:{fingerprint}"
 
     def attempt(self, life: str) -> str:
         """What is known of one life of a task."""

@@ -6,21 +6,29 @@
   ARGV[1]  id of the letter
   ARGV[2]  state of a letter that has just died: 'failed' or 'review'
   ARGV[3]  seconds that finished letters are kept; -1: for ever
-  ARGV[4]  number of field-value pairs of the letter hash that follow
-  ARGV[5…] those pairs, then the pairs of the message hash; times in unix seconds, sizes in bytes
+  ARGV[4]  what its group is told beside: JSON object of message, code, worker, version
+  ARGV[5]  number of field-value pairs of the letter hash that follow
+  ARGV[6…] those pairs, then the pairs of the message hash; times in unix seconds, sizes in bytes
 
-  Returns  'new'        there was no such letter
+  Returns  how it was taken, and news of its group
+           'new'        there was no such letter
            'again'      its replay died (or, once it was finished, a task of the same id did)
            'duplicate'  known already, or older than what is known
+           ''           no news of the group
+           'new'        it is the group's first
+           'growing'    the group has many more deaths in this hour than it is used to
+           'regressed'  the group was resolved
+           'unignored'  the group was ignored until now
 ]]
--- include now read enter move sweep outcome
+-- include now read enter move sweep outcome group
 
-local id, state, max_age, count_of_pairs = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+local id, state, max_age, count_of_pairs = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[5])
+local facts = cjson.decode(ARGV[4])
 local SWEEP_LIMIT = 5
 
 local fields, message, letter = {}, {}, {}
-for i = 5, #ARGV, 2 do
-  local into = i < 5 + 2 * count_of_pairs and fields or message
+for i = 6, #ARGV, 2 do
+  local into = i < 6 + 2 * count_of_pairs and fields or message
   into[#into + 1], into[#into + 2] = ARGV[i], ARGV[i + 1]
   if into == fields then letter[ARGV[i]] = ARGV[i + 1] end
 end
@@ -54,13 +62,13 @@ if not known then
   store(at)
   redis.call('HSET', letter_key(id), 'stored_at', at)
   redis.call('HINCRBY', TOTALS, 'added', 1)
-  return 'new'
+  return {'new', count_death(letter, facts, tonumber(at))}
 end
 
 known.number = known.number == '' and '0' or known.number
 if not is_news(known) then
   redis.call('HINCRBY', TOTALS, 'duplicate', 1)
-  return 'duplicate'
+  return {'duplicate', ''}
 end
 
 tell_end(known, 'died')
@@ -76,4 +84,4 @@ if tonumber(known.first_failure) < tonumber(letter.first_failure) then
   redis.call('HSET', letter_key(id), 'first_failure', known.first_failure)
 end
 redis.call('HINCRBY', TOTALS, 'again', 1)
-return 'again'
+return {'again', count_death(letter, facts, tonumber(at))}

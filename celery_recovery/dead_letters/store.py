@@ -29,7 +29,7 @@ from celery_recovery.dead_letters.letter import Letter
 from celery_recovery.dead_letters.scope import REPLAY
 from celery_recovery.dead_letters.search import Page, Search, batches
 from celery_recovery.dead_letters.state import OPEN, LetterState
-from celery_recovery.dead_letters.stored import group_facts, letter_fields, message_fields, read_letter
+from celery_recovery.dead_letters.stored import group_facts, letter_fields, message_of, read_letter
 from celery_recovery.redis.client import reachable
 from celery_recovery.redis.keys import Keys
 from celery_recovery.redis.scripts import Scripts
@@ -174,8 +174,8 @@ class DeadLetterStore:
 
     def edit(self, letter: Letter, *, by: str = "", reason: str = "") -> str:
         """Keep what was changed in the letter since it was read; `"edited"`, `"unknown"`, `"passed"`, `"changed"`."""
-        about = message_fields(letter)["about"]
-        status: str = self._run("letter_edit", (letter.id, letter.death, letter.edits, about, by, reason)).decode()
+        arguments = (letter.id, letter.death, letter.edits, message_of(letter), by, reason)
+        status: str = self._run("letter_edit", arguments).decode()
         return status
 
     # -- reading -------------------------------------------------------------------------------------------------------
@@ -224,9 +224,8 @@ class DeadLetterStore:
         return -1 if self.max_age is None else self.max_age
 
     def _add_arguments(self, letter: Letter) -> list[Any]:
-        fields, message = letter_fields(letter), message_fields(letter)
-        pairs = chain.from_iterable(chain(fields.items(), message.items()))
-        return [letter.id, letter.state.value, self._kept, group_facts(letter), len(fields), *pairs]
+        pairs = chain.from_iterable(letter_fields(letter).items())
+        return [letter.id, letter.state.value, self._kept, group_facts(letter), message_of(letter), *pairs]
 
     def _told(self, letters: Sequence[Letter], replies: Sequence[Sequence[bytes]]) -> list[Added]:
         """How each was taken; news of groups go to `on_news`."""

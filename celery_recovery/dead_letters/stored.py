@@ -1,4 +1,4 @@
-"""How a `Letter` is laid out in Redis: a hash of short values to filter by, and a hash with the message itself.
+"""How a `Letter` is laid out in Redis: a hash of short values to filter by, and the message itself as one value.
 
 The two are apart because Redis keeps a hash of short values in a tenth of the memory that it needs when one is long.
 """
@@ -11,11 +11,11 @@ from typing import Any
 
 from celery_recovery.dead_letters.letter import Letter
 from celery_recovery.dead_letters.origin import Origin
-from celery_recovery.dead_letters.raw import dump, load
+from celery_recovery.dead_letters.packing import packed, unpacked
 from celery_recovery.dead_letters.state import LetterState
 from celery_recovery.errors.model import ErrorInfo
 
-__all__ = ("group_facts", "letter_fields", "message_fields", "read_letter")
+__all__ = ("group_facts", "letter_fields", "message_of", "read_letter")
 
 Fields = dict[str, Any]
 #: Characters of a text that a group is told.
@@ -63,8 +63,8 @@ def _told(text: str) -> str:
     return text[:_TOLD].encode("utf-8", "replace").decode()
 
 
-def message_fields(letter: Letter) -> Fields:
-    """The message hash."""
+def message_of(letter: Letter) -> bytes:
+    """The message, as one value."""
     about = {
         "origin": letter.origin._asdict(),
         "error": letter.error.to_dict(),
@@ -80,29 +80,30 @@ def message_fields(letter: Letter) -> Fields:
         **({"raw": letter.raw} if letter.raw else {}),
         **({"batch": letter.batch} if letter.batch else {}),
     }
-    return {
-        "body": letter.body,
+    head = {
         "content_type": letter.content_type,
         "content_encoding": letter.content_encoding,
-        "headers": _dump(letter.headers),
-        "properties": _dump(letter.properties),
-        "about": _dump(about),
+        "headers": letter.headers,
+        "properties": letter.properties,
+        "about": about,
     }
+    return packed(head, letter.body)
 
 
 def read_letter(letter_id: str, row: Sequence[bytes]) -> Letter:
-    """Both hashes, as `letter_read.lua` gives them, back to a letter."""
-    fields, body, content_type, content_encoding, headers, properties, told = row
+    """Hash and message, as `letter_read.lua` gives them, back to a letter."""
+    fields, message = row
     text: dict[str, str] = json.loads(fields.decode("utf-8", "replace"))
-    about = _load(told)
+    head, body = unpacked(message)
+    about = head["about"]
     return Letter(
         id=letter_id,
         task=text["task"],
         body=body,
-        content_type=content_type.decode(),
-        content_encoding=content_encoding.decode(),
-        headers=_load(headers),
-        properties=_load(properties),
+        content_type=head["content_type"],
+        content_encoding=head["content_encoding"],
+        headers=head["headers"],
+        properties=head["properties"],
         origin=Origin(**about["origin"]),
         error=ErrorInfo.from_dict(about["error"]),
         reason=text["reason"],
@@ -140,15 +141,3 @@ def read_letter(letter_id: str, row: Sequence[bytes]) -> Letter:
 def _encodable(value: Any) -> Any:
     """Half of a surrogate pair, as broken clients send, cannot be written as UTF-8."""
     return value.encode("utf-8", "replace") if isinstance(value, str) else value
-
-
-def _dump(value: Any) -> str:
-    """JSON; what it lacks (dates, decimals, bytes: AMQP headers may hold them) is tagged, the rest written as text."""
-    try:
-        return json.dumps(value, separators=(",", ":"))
-    except (TypeError, ValueError, RecursionError):
-        return dump(value)
-
-
-def _load(text: bytes) -> Any:
-    return load(text.decode("utf-8", "replace"))

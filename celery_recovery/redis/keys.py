@@ -3,7 +3,8 @@
 `<root>` is `<prefix>:{dead-letters}`; `<id>` a task's id; `<value>` a task name, error type, fingerprint or queue.
 
     <root>:letter:<id>         hash  what is filtered by, and the letter's state; short values. Goes with the letter
-    <root>:message:<id>        hash  the message: body, headers, properties … Goes with the letter
+    <root>:message:<id>        str   the message: body, headers, properties …, packed (`dead_letters/packing.py`). Goes
+                                     with the letter
     <root>:all                 zset  id, scored by time of death (unix s). Entries go with the letter
     <root>:state:<state>       zset  the same, of one state. Entries go when the letter leaves the state
     <root>:task:<value>        zset  the same, of one task. Entries go with the letter

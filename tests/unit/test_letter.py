@@ -18,7 +18,7 @@ from celery_recovery.dead_letters.letter import Letter
 from celery_recovery.dead_letters.origin import Origin
 from celery_recovery.dead_letters.received import FOREIGN
 from celery_recovery.dead_letters.state import FINISHED, OPEN, TRANSITIONS, LetterState
-from celery_recovery.dead_letters.stored import letter_fields, message_fields, read_letter
+from celery_recovery.dead_letters.stored import letter_fields, message_of, read_letter
 from celery_recovery.errors.model import ErrorInfo, ErrorType
 from celery_recovery.redact import Redactor
 from tests.letters import DIED_AT, body, headers, letter
@@ -105,8 +105,8 @@ def goes_round(one: Letter) -> None:
     one.to_dict()
     one.message()
     columns = {k: v.decode() if isinstance(v, bytes) else str(v) for k, v in letter_fields(one).items()}
-    row = [json.dumps({**columns, "state": "failed"}), *message_fields(one).values()]
-    back = read_letter(one.id, [cell.encode("utf-8", "replace") if isinstance(cell, str) else cell for cell in row])
+    row = [json.dumps({**columns, "state": "failed"}).encode("utf-8", "replace"), message_of(one)]
+    back = read_letter(one.id, row)
     assert back.task == one.task.encode("utf-8", "replace").decode()
 
 

@@ -7,8 +7,8 @@
   ARGV[2]  state of a letter that has just died: 'failed' or 'review'
   ARGV[3]  seconds that finished letters are kept; -1: for ever
   ARGV[4]  what its group is told beside: JSON object of message, code, worker, version
-  ARGV[5]  number of field-value pairs of the letter hash that follow
-  ARGV[6…] those pairs, then the pairs of the message hash; times in unix seconds, sizes in bytes
+  ARGV[5]  its message, as `packing.py` writes it
+  ARGV[6…] fields of the letter hash and their values, in turn; times in unix seconds, sizes in bytes
 
   Returns  how it was taken, and news of its group
            'new'        there was no such letter
@@ -22,15 +22,14 @@
 ]]
 -- include now read enter move sweep outcome group
 
-local id, state, max_age, count_of_pairs = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[5])
+local id, state, max_age, message = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[5]
 local facts = cjson.decode(ARGV[4])
 local SWEEP_LIMIT = 5
 
-local fields, message, letter = {}, {}, {}
+local fields, letter = {}, {}
 for i = 6, #ARGV, 2 do
-  local into = i < 6 + 2 * count_of_pairs and fields or message
-  into[#into + 1], into[#into + 2] = ARGV[i], ARGV[i + 1]
-  if into == fields then letter[ARGV[i]] = ARGV[i + 1] end
+  fields[#fields + 1], fields[#fields + 2] = ARGV[i], ARGV[i + 1]
+  letter[ARGV[i]] = ARGV[i + 1]
 end
 letter.state = state
 
@@ -49,8 +48,7 @@ end
 
 local function store(at)
   redis.call('HSET', letter_key(id), 'state', state, 'changed_at', at, unpack(fields))
-  redis.call('DEL', message_key(id))
-  redis.call('HSET', message_key(id), unpack(message))
+  redis.call('SET', message_key(id), message)
   enter(id, letter)
 end
 

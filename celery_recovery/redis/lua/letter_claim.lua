@@ -10,7 +10,7 @@
   ARGV[5…] ids of letters
 
   Returns  one list per id: id, status, detail …
-           'claimed', row        the letter hash as JSON, then the fields of the message hash (see letter_read)
+           'claimed', row        the letter hash as JSON, then the message (see letter_read)
            'unknown'             there is no such letter
            'leased', seconds     another operation has it for so long
            'exhausted', replays  it has been replayed often enough

@@ -5,8 +5,8 @@
 
   ARGV[1…] ids of letters
 
-  Returns  one list per id: the letter hash as JSON, then body, content_type, content_encoding, headers, properties and
-           about of the message hash; an empty list if there is no such letter
+  Returns  one list per id: the letter hash as JSON, then the message as `packing.py` writes it; an empty list if there
+           is no such letter
 ]]
 -- include row
 

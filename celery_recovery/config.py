@@ -85,6 +85,10 @@ def _positive_count(value: Any, option: str) -> int:
     raise ConfigurationError.of(option, expected="a whole number >= 1", got=value)
 
 
+def _count_or_none(value: Any, option: str) -> int | None:
+    return None if value is None else _positive_count(value, option)
+
+
 def _history_length(value: Any, option: str) -> int:
     """Bounded, because it travels with every retried message, at up to half a kilobyte an attempt."""
     if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 100:
@@ -311,6 +315,14 @@ class Settings:
             _positive_or_none,
             "Seconds that a *finished* letter, recovered or discarded, is kept. None: for ever. Open letters are never "
             "trimmed.",
+        ),
+    )
+    letter_max_count: int | None = field(
+        default=None,
+        metadata=_about(
+            _count_or_none,
+            "Most finished letters that are kept; the ones that were finished first go. None: any number. Open letters "
+            "are never trimmed.",
         ),
     )
     history_length: int = field(

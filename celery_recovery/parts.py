@@ -89,7 +89,11 @@ class Parts:
         if self.redis is None:
             return None
         return DeadLetterStore(
-            self.redis, self.keys, max_age=self.settings.letter_max_age, on_news=partial(announce_groups, self.app)
+            self.redis,
+            self.keys,
+            max_age=self.settings.letter_max_age,
+            max_count=self.settings.letter_max_count,
+            on_news=partial(announce_groups, self.app),
         )
 
     @cached_property

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from celery_recovery.cli.breakdown import Breakdown
 from celery_recovery.cli.command import option
 from celery_recovery.cli.confirmation import Verb, show_selection
 from celery_recovery.cli.failures import CommandFailure, ExitCode
@@ -51,7 +50,7 @@ class ActionOptions(NamedTuple):
 
 def show_dry_run(here: Session, verb: Verb, where: Filter, asked: ActionOptions) -> None:
     """Say what would be done, and do nothing."""
-    figures = Breakdown.of(here.letters.iterate(where))
+    figures = here.letters.breakdown(where)
     selected = min(figures.count, asked.limit or figures.count)
     if here.output.as_json:
         here.output.document({"dry_run": True, "selected": selected, "matched": figures.count, **figures.to_dict()})

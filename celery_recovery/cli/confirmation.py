@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from celery_recovery.cli.breakdown import Breakdown
 from celery_recovery.cli.failures import CommandFailure, ExitCode
 from celery_recovery.cli.figures import show_breakdown
 from celery_recovery.cli.filters import usage
 from celery_recovery.cli.text import counted
+from celery_recovery.dead_letters.breakdown import Breakdown
 from celery_recovery.dead_letters.filter import Filter
 from celery_recovery.dead_letters.scope import Scope, either
 from celery_recovery.exceptions import ConfigurationError
@@ -88,7 +88,7 @@ def confirm(here: Session, verb: Verb, where: Filter, *, limit: int | None, yes:
     """
     if yes:
         return where
-    figures = Breakdown.of(here.letters.iterate(where))
+    figures = here.letters.breakdown(where)
     if not figures.count:
         return where
     show_selection(here, verb, figures, limit)
@@ -105,6 +105,6 @@ def confirm(here: Session, verb: Verb, where: Filter, *, limit: int | None, yes:
 
 def show_selection(here: Session, verb: Verb, figures: Breakdown, limit: int | None) -> None:
     """What matches, and how much of it `limit` leaves."""
-    show_breakdown(here.output, figures, ("task", "error_type"))
+    show_breakdown(here.output, figures, ("task", "error_type", "fingerprint"))
     if limit is not None and limit < figures.count:
         here.output.line(f"  of these, {counted(limit)} will be {verb.past} (--limit)")

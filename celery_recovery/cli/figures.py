@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from celery_recovery.cli.breakdown import Breakdown
 from celery_recovery.cli.output import Output
 from celery_recovery.cli.table import Column
 from celery_recovery.cli.text import age, short_class
+from celery_recovery.dead_letters.breakdown import Breakdown
 from celery_recovery.dead_letters.figures import TABLES
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ __all__ = ("group_documents", "show_breakdown", "show_groups", "show_states", "s
 
 #: Lines of one table of counts; the rest is summed up.
 MOST = 12
-_TITLES = {"task": "TASK", "error_type": "ERROR TYPE", "reason": "REASON", "queue": "QUEUE"}
+_TITLES = {"task": "TASK", "error_type": "ERROR TYPE", "reason": "REASON", "queue": "QUEUE", "fingerprint": "GROUP"}
 _COUNT = Column("LETTERS", right=True)
 _UNFINISHED, _FINISHED = ("failed", "review", "retry", "replayed"), ("recovered", "discarded")
 

@@ -8,18 +8,20 @@ from typing import TYPE_CHECKING
 
 import click
 
-from celery_recovery.cli.breakdown import Breakdown
 from celery_recovery.cli.command import RecoveryCommand, option
 from celery_recovery.cli.failures import CommandFailure, ExitCode
 from celery_recovery.cli.figures import group_documents, show_breakdown, show_groups, show_totals
 from celery_recovery.cli.filters import filter_options
 from celery_recovery.cli.letters import show_letter, show_letters
-from celery_recovery.cli.session import Session, session
+from celery_recovery.cli.session import PATIENCE, Session, session
+from celery_recovery.cli.text import moment
+from celery_recovery.dead_letters.breakdown import Breakdown
 from celery_recovery.dead_letters.scope import Scope
 from celery_recovery.dead_letters.state import OPEN, LetterState
 
 if TYPE_CHECKING:
     from celery_recovery.dead_letters.filter import Filter
+    from celery_recovery.dead_letters.letter import Letter
 
 __all__ = ("list_letters", "show", "stats")
 
@@ -52,15 +54,26 @@ def list_letters(ctx: click.Context, where: Filter, limit: int, cursor: str | No
     if cursor is not None and not re.fullmatch(r"-?\d+(\.\d+)?/.+", cursor):
         raise click.UsageError(f"--cursor: expected what an earlier page printed, got {cursor!r}.")
     with session(ctx, as_json=as_json) as here:
-        page = here.letters.page(_LIST.within(where), limit=limit, cursor=cursor)
-        shown = [letter.to_dict(here.redact) for letter in page.letters]
+        letters, cursor = _found(here, _LIST.within(where), limit, cursor)
+        shown = [letter.to_dict(here.redact) for letter in letters]
         if as_json:
-            here.output.document({"letters": shown, "cursor": page.cursor})
+            here.output.document({"letters": shown, "cursor": cursor})
         elif shown:
             show_letters(here.output, shown)
-            _say_more(here, where, page.cursor, limit)
+            _say_more(here, where, cursor, limit)
         if not shown:
             _say_none(here, where)
+
+
+def _found(here: Session, where: Filter, limit: int, cursor: str | None) -> tuple[list[Letter], str | None]:
+    """A full page; where many letters have to be looked at for it, it is told how far back it is."""
+    letters: list[Letter] = []
+    while True:
+        page = here.letters.page(where, limit=limit - len(letters), cursor=cursor, seconds=PATIENCE)
+        letters, cursor = letters + page.letters, page.cursor
+        if page.looked_until is None:
+            return letters, cursor
+        here.output.note(f"{len(letters)} found, back to {moment(page.looked_until)} …")
 
 
 def _say_more(here: Session, where: Filter, cursor: str | None, limit: int) -> None:
@@ -122,7 +135,7 @@ def _stats_of_all(here: Session) -> None:
 
 
 def _stats_of_some(here: Session, where: Filter) -> None:
-    figures = Breakdown.of(here.letters.iterate(where))
+    figures = here.letters.breakdown(where)
     if not figures.count:
         raise CommandFailure("No dead letter matches the filter.", ExitCode.NOTHING)
     if here.output.as_json:

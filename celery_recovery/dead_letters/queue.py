@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, TypeAlias
 from celery import Celery
 
 from celery_recovery.audit import Audit, who
+from celery_recovery.dead_letters.breakdown import Breakdown
 from celery_recovery.dead_letters.editing import Change, edited
 from celery_recovery.dead_letters.figures import StoreStats
 from celery_recovery.dead_letters.filter import Filter
@@ -138,13 +139,24 @@ class DeadLetterQueue:
         """Letters that agree with the filter, newest death first."""
         return self.store.find(where, limit=limit).letters
 
-    def page(self, where: Filter | None = None, *, limit: int = 50, cursor: str | None = None) -> Page:
-        """Like `list`, with a cursor that continues."""
-        return self.store.find(where, limit=limit, cursor=cursor)
+    def page(
+        self,
+        where: Filter | None = None,
+        *,
+        limit: int = 50,
+        cursor: str | None = None,
+        seconds: float | None = None,
+    ) -> Page:
+        """Like `list`, with a cursor that continues; `seconds`: about so long at most, even if it is not full then."""
+        return self.store.find(where, limit=limit, cursor=cursor, seconds=seconds)
 
     def iterate(self, where: Filter | None = None) -> Iterator[Letter]:
         """All letters that agree with the filter, newest death first, in constant memory."""
         return self.store.iterate(where)
+
+    def breakdown(self, where: Filter | None = None) -> Breakdown:
+        """What the letters are that agree with the filter: by state, task, error type, reason, queue and group."""
+        return self.store.breakdown(where)
 
     def stats(self) -> StoreStats:
         """Figures about all letters."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 import json
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -38,6 +39,13 @@ class Page(NamedTuple):
 
     letters: list[Letter]
     cursor: str | None
+    #: False: the time was over before the page was full; the cursor goes on looking.
+    is_full: bool = True
+
+    @property
+    def looked_until(self) -> float | None:
+        """Time of death of the last letter that was looked at, of a page that is not full; else None."""
+        return None if self.is_full or self.cursor is None else float(self.cursor.partition("/")[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +78,34 @@ class Search:
         rows = self._scripts("letter_read", ids)
         return [read_letter(letter_id, row) if row else None for letter_id, row in zip(ids, rows, strict=True)]
 
-    def find(self, where: Filter, *, cursor: str | None = None, limit: int = 50) -> Page:
-        """One page of letters, newest death first. `cursor` is the last page's."""
-        letters = list(islice(self.iterate(where, cursor=cursor, chunk=limit + 1), limit + 1))
-        page = letters[:limit]
-        return Page(page, f"{page[-1].died_at:.6f}/{page[-1].id}" if len(letters) > limit > 0 else None)
+    def find(self, where: Filter, *, cursor: str | None = None, limit: int = 50, seconds: float | None = None) -> Page:
+        """One page of letters, newest death first. `cursor` is the last page's.
+
+        With `seconds`, about so long at most: the page then has what was found by then, and its cursor goes on.
+        """
+        until = None if seconds is None else time.monotonic() + seconds
+        letters: list[Letter] = []
+        place = cursor
+        for letters_seen, place in self._looked_through(where, cursor, limit + 1):
+            letters += letters_seen
+            if len(letters) > limit:
+                page = letters[:limit]
+                return Page(page, f"{page[-1].died_at:.6f}/{page[-1].id}")
+            if until is not None and time.monotonic() >= until:
+                return Page(letters, place, is_full=False)
+        return Page(letters, None)
+
+    def _looked_through(self, where: Filter, cursor: str | None, chunk: int) -> Iterator[tuple[list[Letter], str]]:
+        """Letters that agree, some at a time, each time with the place up to which was looked."""
+        if where.ids:
+            letters = list(self.iterate(where, cursor=cursor))
+            yield letters, f"0/{where.ids[-1]}"
+            return
+        seen = self._seen(self._plan(where, cursor=cursor, chunk=chunk), newest=True)
+        while batch := list(_until_marked(seen, min(chunk, BATCH))):
+            died_at, last, _ = batch[-1]
+            found = self.get_many([one for _, one, agrees in batch if agrees])
+            yield [one for one in found if one is not None and where.matches(one)], f"{died_at:.6f}/{last}"
 
     def iterate(
         self, where: Filter, *, oldest_first: bool = False, cursor: str | None = None, chunk: int = BATCH
@@ -110,9 +141,12 @@ class Search:
         if where.ids:
             return iter(_after(where.ids, cursor))
         plan = self._plan(where, oldest_first=oldest_first, cursor=cursor, chunk=chunk)
+        return (letter_id for _, letter_id, agrees in self._seen(plan, newest=not oldest_first) if agrees)
+
+    def _seen(self, plan: _Plan, *, newest: bool) -> Iterator[tuple[float, str, bool]]:
+        """Time of death, id, and whether it agrees: of those that do, and of the last that each call has looked at."""
         walks = [self._walk(plan, value) for value in plan.values]
-        merged = walks[0] if len(walks) == 1 else heapq.merge(*walks, reverse=not oldest_first)
-        return (letter_id for _, letter_id in merged)
+        return walks[0] if len(walks) == 1 else heapq.merge(*walks, reverse=newest)
 
     def _plan(
         self, where: Filter, *, oldest_first: bool = False, cursor: str | None = None, chunk: int = BATCH
@@ -121,14 +155,14 @@ class Search:
             dimension: self._values(dimension, where) for dimension in ("state", *INDEXED) if getattr(where, dimension)
         }
         dimension, values = self._smallest(asked)
-        time, _, letter_id = (cursor or "").partition("/")
+        died, _, letter_id = (cursor or "").partition("/")
         return _Plan(
             dimension=dimension,
             values=values,
             accepted=json.dumps(_accepted(where, {name: asked[name] for name in asked if name != dimension})),
             bounds=(_bound(where.since, "-inf"), _bound(where.until, "+inf")),
             order="oldest" if oldest_first else "newest",
-            place=(time, letter_id),
+            place=(died, letter_id),
             chunk=min(chunk, LOOK),
         )
 
@@ -156,17 +190,19 @@ class Search:
         names = [value.decode() for value in known]
         return [value for value in names if any(fnmatchcase(value, pattern) for pattern in asked)]
 
-    def _walk(self, plan: _Plan, value: str) -> Iterator[tuple[float, str]]:
-        """Time of death and id of the letters along one index."""
+    def _walk(self, plan: _Plan, value: str) -> Iterator[tuple[float, str, bool]]:
+        """The same of the letters along one index."""
         place, more = plan.place, True
         while more:
             arguments = (plan.dimension, value, plan.order, *plan.bounds, *place, plan.chunk, LOOK, plan.accepted)
-            flag, time, letter_id, found = self._scripts("letter_find", arguments)
+            flag, died, letter_id, found = self._scripts("letter_find", arguments)
             more = flag == b"1"
-            place = (time, letter_id) if time else place
+            place = (died, letter_id) if died else place
             pairs = iter(found)
             for found_id, died_at in zip(pairs, pairs, strict=True):
-                yield float(died_at), found_id.decode()
+                yield float(died_at), found_id.decode(), True
+            if died and more and (not found or found[-2] != letter_id):
+                yield float(died), letter_id.decode(), False
 
 
 def batches(ids: Iterable[str], size: int = BATCH) -> Iterator[list[str]]:
@@ -174,6 +210,14 @@ def batches(ids: Iterable[str], size: int = BATCH) -> Iterator[list[str]]:
     rest = iter(ids)
     while batch := list(islice(rest, size)):
         yield batch
+
+
+def _until_marked(seen: Iterator[tuple[float, str, bool]], size: int) -> Iterator[tuple[float, str, bool]]:
+    """So many at most, ending with one that does not agree: as far as one call has looked."""
+    for one in islice(seen, size):
+        yield one
+        if not one[2]:
+            return
 
 
 def _accepted(where: Filter, dimensions: Mapping[str, list[str]]) -> dict[str, list[str]]:

@@ -15,6 +15,7 @@ The life of a letter here, by the calls that move it (`state.TRANSITIONS` has ev
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
@@ -22,6 +23,7 @@ from typing import Any, Literal, NamedTuple, cast
 
 import redis
 
+from celery_recovery.dead_letters.breakdown import Breakdown
 from celery_recovery.dead_letters.figures import StoreStats, read_stats
 from celery_recovery.dead_letters.filter import Filter
 from celery_recovery.dead_letters.groups import ErrorGroup, Groups
@@ -42,6 +44,8 @@ Added = Literal["new", "again", "duplicate"]
 Start = Literal["run", "twin", "gone"]
 #: Default seconds that finished letters are kept.
 MAX_AGE = 7 * 86400.0
+#: Letters counted in one call.
+TALLY = 1000
 #: Default seconds for which a claim keeps others away.
 LEASE = 15.0
 
@@ -71,12 +75,15 @@ class DeadLetterStore:
         keys: Keys | None = None,
         *,
         max_age: float | None = MAX_AGE,
+        max_count: int | None = None,
         on_news: Callable[[Sequence[tuple[Letter, str]]], None] = lambda _: None,
     ) -> None:
         self.client = client
         self.keys = keys or Keys()
         #: Seconds that finished letters are kept; None: for ever.
         self.max_age = max_age
+        #: Finished letters that are kept at most, the last ones; None: any number.
+        self.max_count = max_count
         #: Told of groups that are `"new"`, `"growing"`, `"regressed"` or `"unignored"`, with the letter that did it.
         self.on_news = on_news
         self._run = Scripts(client, self.keys)
@@ -188,9 +195,14 @@ class DeadLetterStore:
         """Letters by id, in the order asked, in one round trip; None for the unknown."""
         return self._search.get_many(ids)
 
-    def find(self, where: Filter | None = None, *, cursor: str | None = None, limit: int = 50) -> Page:
-        """One page of letters, newest death first, and the cursor of the next. `cursor` is the last page's."""
-        return self._search.find(where or Filter(), cursor=cursor, limit=limit)
+    def find(
+        self, where: Filter | None = None, *, cursor: str | None = None, limit: int = 50, seconds: float | None = None
+    ) -> Page:
+        """One page of letters, newest death first, and the cursor of the next. `cursor` is the last page's.
+
+        `seconds`: return what was found within about so long, even if the page is not full.
+        """
+        return self._search.find(where or Filter(), cursor=cursor, limit=limit, seconds=seconds)
 
     def iterate(self, where: Filter | None = None, *, oldest_first: bool = False) -> Iterator[Letter]:
         """All letters that agree with the filter, in constant memory. What changes meanwhile may be seen or not."""
@@ -204,6 +216,11 @@ class DeadLetterStore:
         """How many letters agree with the filter; one round trip when one index answers it."""
         return self._search.count(where or Filter())
 
+    def breakdown(self, where: Filter | None = None) -> Breakdown:
+        """What the letters are that agree with the filter: one call for each thousand of them."""
+        ids = batches(self.iterate_ids(where), TALLY)
+        return Breakdown.of(json.loads(self._run("letter_tally", batch)) for batch in ids)
+
     def stats(self) -> StoreStats:
         """Figures from counters kept by the scripts: the cost does not grow with the letters."""
         return read_stats(self.client, self.keys)
@@ -213,15 +230,16 @@ class DeadLetterStore:
         return self.grouped.list(limit=limit)
 
     def sweep(self, limit: int = 1000) -> int:
-        """Remove up to `limit` letters that were finished more than `max_age` seconds ago; returns how many."""
+        """Remove up to `limit` letters finished `max_age` seconds ago, or beyond `max_count`; returns how many."""
         return int(self._run("letter_sweep", (self._kept, limit)))
 
     # -- within --------------------------------------------------------------------------------------------------------
 
     @property
-    def _kept(self) -> float:
-        """`max_age` as the scripts take it."""
-        return -1 if self.max_age is None else self.max_age
+    def _kept(self) -> str:
+        """`max_age` and `max_count` as the scripts take them."""
+        age, count = (-1 if one is None else one for one in (self.max_age, self.max_count))
+        return f"{age}/{count}"
 
     def _add_arguments(self, letter: Letter) -> list[Any]:
         pairs = chain.from_iterable(letter_fields(letter).items())

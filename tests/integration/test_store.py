@@ -513,6 +513,65 @@ class TestFigures:
         store.add(letter("new"))
         assert [state_of(store, task_id) for task_id in ("done", "open", "new")] == [None, FAILED, FAILED]
 
+    def test_kept_up_to_a_number(self, store):
+        """Beyond the number that is kept, the letters that were finished first go, and are counted; open ones stay."""
+        store.add_many([letter(f"task-{n}") for n in range(10)])
+        for n in (3, 1, 2, 0, 4):
+            store.discard([f"task-{n}"])
+        store.max_count = 2
+        assert store.sweep() == 3
+        assert [store.get(f"task-{n}") is None for n in range(5)] == [False, True, True, True, False]
+        assert (store.stats().open, store.stats().totals["expired"], store.sweep()) == (5, 3, 0)
+
+    def test_page_in_time(self, store):
+        """A page that would take too long has what was found by then; its cursor goes on, and nothing is left out."""
+        store.add_many(
+            [
+                letter(f"t{n:04}", died_at=DIED_AT + n, reason="quarantined" if n % 997 == 5 else "exhausted")
+                for n in range(4500)
+            ]
+        )
+        where = Filter(reason=("quarantined",))
+        seen, cursor, pages = [], None, 0
+        while pages == 0 or cursor is not None:
+            page = store.find(where, cursor=cursor, limit=50, seconds=0.0)
+            seen += [one.id for one in page.letters]
+            assert page.is_full == (page.cursor is None)
+            cursor, pages = page.cursor, pages + 1
+        assert seen == [f"t{n:04}" for n in (3993, 2996, 1999, 1002, 5)]
+        assert pages >= 3
+
+    def test_page_in_time_along_several(self, store):
+        """Several indexes are walked together; pages of any length have each letter once, in order."""
+        store.add_many(
+            [letter(f"t{n:04}", f"task.{n % 3}", died_at=DIED_AT + n // 7, error_type="parsing" if n % 5 else "network")
+             for n in range(600)]
+        )  # fmt: skip
+        where = Filter(task=("task.0", "task.1"), error_type=("parsing",))
+        expected = [one.id for one in store.iterate(where)]
+        for seconds in (0.0, None):
+            seen, cursor = [], None
+            while True:
+                page = store.find(where, cursor=cursor, limit=7, seconds=seconds)
+                seen += [one.id for one in page.letters]
+                cursor = page.cursor
+                if cursor is None:
+                    break
+            assert seen == expected
+
+    def test_breakdown(self, store):
+        """What letters are, of a filter or of all; finished ones are counted by state only."""
+        store.add_many([letter("a"), letter("b", "mail.send", died_at=DIED_AT + 1, held=True), letter("c")])
+        store.discard(["c"])
+        told = store.breakdown()
+        assert (dict(told.by_state), told.open, told.held) == ({"failed": 2, "discarded": 1}, 2, 1)
+        assert (dict(told.by_task), told.oldest, told.newest) == (
+            {"orders.charge": 1, "mail.send": 1},
+            DIED_AT,
+            DIED_AT + 1,
+        )
+        assert store.breakdown(Filter(task=("nobody",))).count == 0
+
     def test_kept_for_ever(self, store):
         """Without a greatest age nothing is removed."""
         store.max_age = None

@@ -5,7 +5,7 @@
 
   ARGV[1]  id of the letter
   ARGV[2]  state of a letter that has just died: 'failed' or 'review'
-  ARGV[3]  seconds that finished letters are kept; -1: for ever
+  ARGV[3]  how long and how many finished letters are kept, as in '604800/-1'; -1: no limit
   ARGV[4]  what its group is told beside: JSON object of message, code, worker, version
   ARGV[5]  its message, as `packing.py` writes it
   ARGV[6…] fields of the letter hash and their values, in turn; times in unix seconds, sizes in bytes
@@ -22,7 +22,7 @@
 ]]
 -- include now read enter move sweep outcome group
 
-local id, state, max_age, message = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[5]
+local id, state, kept, message = ARGV[1], ARGV[2], ARGV[3], ARGV[5]
 local facts = cjson.decode(ARGV[4])
 local SWEEP_LIMIT = 5
 
@@ -53,7 +53,7 @@ local function store(at)
 end
 
 local at = now()
-sweep(tonumber(at), max_age, SWEEP_LIMIT)
+sweep(tonumber(at), kept, SWEEP_LIMIT)
 local known = read(id, {'death', 'replays', 'number', 'changed_at', 'first_failure', 'operation', unpack(FILED_BY)})
 
 if not known then

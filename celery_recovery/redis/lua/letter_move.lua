@@ -7,7 +7,7 @@
   ARGV[2]  states they may come from, joined by commas
   ARGV[3]  who asked
   ARGV[4]  why, in their words
-  ARGV[5]  seconds that finished letters are kept; -1: for ever
+  ARGV[5]  how long and how many finished letters are kept, as in '604800/-1'; -1: no limit
   ARGV[6]  id of the operation that it is part of, or ''
   ARGV[7…] ids of letters
 
@@ -15,7 +15,7 @@
 ]]
 -- include now read enter move sweep outcome
 
-local state, by, note, max_age, operation = ARGV[1], ARGV[3], ARGV[4], tonumber(ARGV[5]), ARGV[6]
+local state, by, note, kept, operation = ARGV[1], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local from = {}
 for name in string.gmatch(ARGV[2], '[^,]+') do from[name] = true end
 
@@ -33,5 +33,5 @@ for i = 7, #ARGV do
     moved[#moved + 1] = id
   end
 end
-sweep(tonumber(at), max_age, #ARGV)
+sweep(tonumber(at), kept, #ARGV)
 return moved

@@ -7,7 +7,7 @@
   ARGV[2]  copy that succeeded
   ARGV[3]  seconds it ran
   ARGV[4]  node name of the worker
-  ARGV[5]  seconds that finished letters are kept; -1: for ever
+  ARGV[5]  how long and how many finished letters are kept, as in '604800/-1'; -1: no limit
 
   Returns  'recovered'  noted
            'finished'   it was recovered or discarded before
@@ -15,10 +15,10 @@
 ]]
 -- include now read enter move sweep outcome
 
-local id, copy, runtime, worker, max_age = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
+local id, copy, runtime, worker, kept = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local SWEEP_LIMIT = 5
 local at = now()
-sweep(tonumber(at), max_age, SWEEP_LIMIT)
+sweep(tonumber(at), kept, SWEEP_LIMIT)
 
 local letter = read(id, {'died_at', 'operation'})
 if not letter then return 'unknown' end

@@ -7,7 +7,7 @@
   ARGV[2]  copy that ended
   ARGV[3]  state it comes to: 'failed', 'review', 'discarded', 'recovered'
   ARGV[4]  outcome, in a word or a sentence
-  ARGV[5]  seconds that finished letters are kept; -1: for ever
+  ARGV[5]  how long and how many finished letters are kept, as in '604800/-1'; -1: no limit
 
   Returns  'settled'  noted
            'stale'    that copy is not the one the letter waits for
@@ -15,10 +15,10 @@
 ]]
 -- include now read enter move sweep outcome
 
-local id, copy, state, outcome, max_age = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
+local id, copy, state, outcome, kept = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local SWEEP_LIMIT = 5
 local at = now()
-sweep(tonumber(at), max_age, SWEEP_LIMIT)
+sweep(tonumber(at), kept, SWEEP_LIMIT)
 
 local letter = read(id, {'copy', 'died_at', 'operation'})
 if not letter then return 'unknown' end

@@ -3,11 +3,11 @@
 
   KEYS[1]  root of the store's keys
 
-  ARGV[1]  seconds that finished letters are kept; -1: for ever
+  ARGV[1]  how long and how many finished letters are kept, as in '604800/-1'; -1: no limit
   ARGV[2]  most letters to remove
 
   Returns  how many were removed
 ]]
 -- include now read enter sweep
 
-return sweep(tonumber(now()), tonumber(ARGV[1]), tonumber(ARGV[2]))
+return sweep(tonumber(now()), ARGV[1], tonumber(ARGV[2]))

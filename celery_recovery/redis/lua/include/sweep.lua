@@ -1,8 +1,17 @@
--- Removes up to `most` letters that were finished longer than `max_age` seconds ago (-1: none); returns how many.
--- Letters that are not finished are never removed by age.
-local function sweep(at, max_age, most)
-  if max_age < 0 then return 0 end
-  local ids = redis.call('ZRANGEBYSCORE', FINISHED, '-inf', string.format('%.6f', at - max_age), 'LIMIT', 0, most)
+-- Removes up to `most` finished letters: those finished longer ago than is kept, then the oldest of those beyond the number
+-- that is kept; returns how many. `kept` is '<seconds>/<letters>', -1 for no limit. Letters that are not finished are never
+-- removed.
+local function sweep(at, kept, most)
+  local max_age, max_count = string.match(kept, '^(.+)/(.+)$')
+  max_age, max_count = tonumber(max_age), tonumber(max_count)
+  local ids = {}
+  if max_age >= 0 then
+    ids = redis.call('ZRANGEBYSCORE', FINISHED, '-inf', string.format('%.6f', at - max_age), 'LIMIT', 0, most)
+  end
+  if #ids == 0 and max_count >= 0 then
+    local beyond = math.min(redis.call('ZCARD', FINISHED) - max_count, most)
+    if beyond > 0 then ids = redis.call('ZRANGE', FINISHED, 0, beyond - 1) end
+  end
   for _, id in ipairs(ids) do
     local letter = read(id, FILED_BY)
     if letter then leave(id, letter) end

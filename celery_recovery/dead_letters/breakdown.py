@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,6 @@ from celery_recovery.dead_letters.figures import TABLES
 
 if TYPE_CHECKING:
     from celery_recovery.dead_letters.figures import StoreStats
-    from celery_recovery.dead_letters.letter import Letter
 
 __all__ = ("Breakdown",)
 
@@ -25,6 +24,7 @@ class Breakdown:
     by_error_type: Counter[str] = field(default_factory=Counter)
     by_reason: Counter[str] = field(default_factory=Counter)
     by_queue: Counter[str] = field(default_factory=Counter)
+    by_fingerprint: Counter[str] = field(default_factory=Counter)
     #: Letters that a caller, chord or chain waits for; None: not counted.
     held: int | None = 0
     #: Letters that are not finished.
@@ -34,11 +34,11 @@ class Breakdown:
     newest: float | None = None
 
     @classmethod
-    def of(cls, letters: Iterable[Letter]) -> Breakdown:
-        """Count them, in constant memory."""
+    def of(cls, tallies: Iterable[Mapping[str, Any]]) -> Breakdown:
+        """Add up what `letter_tally.lua` counts of some letters each."""
         self = cls()
-        for letter in letters:
-            self._add(letter)
+        for tally in tallies:
+            self._add(tally)
         return self
 
     @classmethod
@@ -60,18 +60,17 @@ class Breakdown:
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form, largest counts first."""
         tables = {f"by_{name}": dict(self.table(name).most_common()) for name in ("state", *TABLES)}
+        if self.by_fingerprint:
+            tables["by_fingerprint"] = dict(self.by_fingerprint.most_common(20))
         ends = {"oldest": self.oldest, "newest": self.newest}
         return {"open": self.open, "held": self.held, **tables, **ends}
 
-    def _add(self, letter: Letter) -> None:
-        self.by_state[letter.state.value] += 1
-        if letter.is_finished:
-            return
-        self.open += 1
-        self.by_task[letter.task] += 1
-        self.by_error_type[letter.error.error_type.value] += 1
-        self.by_reason[letter.reason] += 1
-        self.by_queue[letter.origin.queue or ""] += 1
-        self.held = (self.held or 0) + letter.held
-        self.oldest = letter.died_at if self.oldest is None else min(self.oldest, letter.died_at)
-        self.newest = letter.died_at if self.newest is None else max(self.newest, letter.died_at)
+    def _add(self, tally: Mapping[str, Any]) -> None:
+        for name in ("state", *TABLES, "fingerprint"):
+            self.table(name).update(tally[name] or {})  # an empty table is an empty list in Lua's JSON
+        self.open += tally["open"]
+        self.held = (self.held or 0) + tally["held"]
+        if "oldest" in tally:
+            oldest, newest = float(tally["oldest"]), float(tally["newest"])
+            self.oldest = oldest if self.oldest is None else min(self.oldest, oldest)
+            self.newest = newest if self.newest is None else max(self.newest, newest)

@@ -12,7 +12,8 @@ import click
 from celery_recovery.cli.acting import ACTION, ActionOptions, acting, nothing, show_dry_run, tell_counts
 from celery_recovery.cli.command import RecoveryCommand, option
 from celery_recovery.cli.confirmation import Verb, aim, confirm, look_up
-from celery_recovery.cli.failures import CommandFailure, ExitCode
+from celery_recovery.cli.editing import import_tasks
+from celery_recovery.cli.failures import ExitCode
 from celery_recovery.cli.following import FOR_PEOPLE, following
 from celery_recovery.cli.session import Session, session
 from celery_recovery.cli.text import counted
@@ -116,10 +117,5 @@ def _tell(here: Session, verb: Verb, result: ActionResult, past: Counter[str]) -
 
 def _import_tasks(here: Session, where: Filter) -> None:
     """Failing a held letter may call its errbacks here, as in a worker; they must be registered for that."""
-    if not here.letters.count(replace(where, held=True)):
-        return
-    try:
-        here.app.loader.import_default_modules()
-    except Exception as exc:  # the user's modules may fail in any way
-        why = f"The app's task modules cannot be imported: {type(exc).__name__}: {exc}. Nothing was done."
-        raise CommandFailure(why, ExitCode.USAGE) from exc
+    if here.letters.count(replace(where, held=True)):
+        import_tasks(here)

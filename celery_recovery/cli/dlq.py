@@ -29,6 +29,12 @@ _LOOKING, _CHANGING = "celery_recovery.cli.looking", "celery_recovery.cli.changi
         "discard": f"{_CHANGING}:discard",
         "review": f"{_CHANGING}:review",
         "restore": f"{_CHANGING}:restore",
+        **{
+            name: f"celery_recovery.cli.reviewing:{name}"
+            for name in ("take", "assign", "annotate", "approve", "reject")
+        },
+        "export": "celery_recovery.cli.carrying:export_letters",
+        "import": "celery_recovery.cli.carrying:import_letters",
     },
 )
 def dlq() -> None:

@@ -144,6 +144,7 @@ def _since(letter: Shown) -> dict[str, str]:
         "Operation": letter["operation"],
         "Outcome": f"{letter['outcome']}{runtime}{on}" if letter["outcome"] else "",
         "Changed": _when(letter["changed_at"]) if letter["changed_at"] else "",
+        "Assignee": letter["assignee"],
         "Edits": str(letter["edits"] or ""),
         "By": letter["by"],
         "Note": letter["note"],

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import re
 import shlex
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from celery_recovery.cli.command import RecoveryCommand, option
+from celery_recovery.cli.editing import show_change
 from celery_recovery.cli.failures import CommandFailure, ExitCode
 from celery_recovery.cli.figures import group_documents, show_breakdown, show_groups, show_totals
 from celery_recovery.cli.filters import filter_options
 from celery_recovery.cli.letters import show_letter, show_letters
 from celery_recovery.cli.session import PATIENCE, Session, session
-from celery_recovery.cli.text import moment
+from celery_recovery.cli.text import moment, visible
 from celery_recovery.dead_letters.breakdown import Breakdown
 from celery_recovery.dead_letters.scope import Scope
 from celery_recovery.dead_letters.state import OPEN, LetterState
@@ -23,11 +24,11 @@ if TYPE_CHECKING:
     from celery_recovery.dead_letters.filter import Filter
     from celery_recovery.dead_letters.letter import Letter
 
-__all__ = ("list_letters", "show", "stats")
+__all__ = ("LIST", "list_letters", "show", "stats")
 
 _OUTPUT = "Output"
 _OPEN, _ANY = tuple(state for state in LetterState if state in OPEN), tuple(LetterState)
-_LIST = Scope("list", by_filter=_OPEN, by_id=_ANY, possible=_ANY)
+LIST = Scope("list", by_filter=_OPEN, by_id=_ANY, possible=_ANY)
 _json = option("--json", "as_json", is_flag=True, group=_OUTPUT, help="One JSON document instead of a table.")
 
 
@@ -54,7 +55,7 @@ def list_letters(ctx: click.Context, where: Filter, limit: int, cursor: str | No
     if cursor is not None and not re.fullmatch(r"-?\d+(\.\d+)?/.+", cursor):
         raise click.UsageError(f"--cursor: expected what an earlier page printed, got {cursor!r}.")
     with session(ctx, as_json=as_json) as here:
-        letters, cursor = _found(here, _LIST.within(where), limit, cursor)
+        letters, cursor = _found(here, LIST.within(where), limit, cursor)
         shown = [letter.to_dict(here.redact) for letter in letters]
         if as_json:
             here.output.document({"letters": shown, "cursor": cursor})
@@ -99,11 +100,33 @@ def show(ctx: click.Context, letter_id: str, as_json: bool) -> None:
     Exit code 4 when there is no such letter. Secrets in arguments and messages are hidden.
     """
     with session(ctx, as_json=as_json) as here:
-        letter = here.letters.get(letter_id).to_dict(here.redact)
+        found = here.letters.get(letter_id)
+        notes = [{**one, "text": here.redact(one["text"])} for one in here.letters.store.notes(letter_id)]
+        letter = {**found.to_dict(here.redact), "notes": notes, "versions": _versions(here, found)}
         if as_json:
             here.output.document(letter)
-        else:
-            show_letter(here.output, letter)
+            return
+        show_letter(here.output, letter)
+        if notes:
+            here.output.title("Notes")
+            for one in notes:
+                here.output.line(visible(f"  {moment(one['at'])}  {one['by']}: {one['text']}"))
+        for one in letter["versions"]:
+            why = f": {one['note']}" if one["note"] else ""
+            here.output.title(f"Edit {one['number'] + 1}, by {one['by']}, {moment(one['at'])}{why}")
+            show_change(here.output, letter_id, one["before"], one["after"])
+
+
+def _versions(here: Session, letter: Letter) -> list[dict[str, Any]]:
+    """What each edit has changed."""
+    from celery_recovery.dead_letters.queue import what_is_edited
+
+    versions = here.letters.store.versions(letter.id)
+    states = [here.redact(what_is_edited(one)) for one in (*(version.of(letter) for version in versions), letter)]
+    return [
+        {"number": one.number, "at": one.at, "by": one.by, "note": here.redact(one.note), "before": old, "after": new}
+        for one, old, new in zip(versions, states, states[1:], strict=False)
+    ]
 
 
 @click.command(cls=RecoveryCommand)

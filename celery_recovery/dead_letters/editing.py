@@ -1,32 +1,45 @@
-"""Changing the item of a batch that a letter carries, before it is replayed.
+"""Changing what a letter will be replayed with: the arguments of its task, or the item of a batch that it carries.
 
-item.price=9.99      a field of the item; the new value is text where the old one is
-item.lines.0.sku=…   inside it
-item={…}             all of it
-item.price:=9.99     the value is JSON, whatever the old one is
+kwargs.region=eu     a keyword argument; the new value is text where the old one is
+args.0=7             a positional one, counted from 0
+kwargs.order.lines.0.sku=…   inside it
+item.price=9.99      a field of a batch's item; item={…} is all of it
+kwargs.limit:=9.99   the value is JSON, whatever the old one is
+
+A JSON patch (RFC 6902) changes the document `{"args": [...], "kwargs": {...}}`.
+
+Only a body that is plain JSON text can be changed; nothing is unpickled. What does not fit the signature of the task
+that is registered here, or its pydantic models, is refused before anything is stored.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+from celery import Celery
+from celery.utils.saferepr import saferepr
 from kombu.utils import json as kombu_json
 
 from celery_recovery.batch.item import LARGEST
 from celery_recovery.dead_letters.letter import Letter
+from celery_recovery.dead_letters.signature import check_call
 from celery_recovery.exceptions import ConfigurationError
 
-__all__ = ("Change", "edited")
+__all__ = ("Change", "Edit")
 
-_EXPECTED = "item=VALUE, item.FIELD=VALUE or item.FIELD:=JSON"
+_EXPECTED = "kwargs.NAME=VALUE, args.N=VALUE, item.FIELD=VALUE, item=VALUE, or := for JSON"
+#: Characters of Celery's own text of the arguments (`argsrepr_maxsize`).
+_SHOWN = 1024
 
 
 class Change(NamedTuple):
     """One `--set`."""
 
+    #: `"args"`, `"kwargs"` or `"item"`.
+    what: str
     path: tuple[str, ...]
     value: str
     #: The value is JSON.
@@ -38,11 +51,11 @@ class Change(NamedTuple):
         name, sign, value = text.partition("=")
         is_json = name.endswith(":")
         first, *path = name.removesuffix(":").split(".")
-        if not sign or first != "item" or not all(path):
+        if not sign or first not in ("args", "kwargs", "item") or not all(path) or (first != "item" and not path):
             raise ConfigurationError.of("set", expected=_EXPECTED, got=text)
         if is_json or not path:
             _parsed(value)
-        return cls(tuple(path), value, is_json or not path)
+        return cls(first, tuple(path), value, is_json or not path)
 
     def onto(self, value: Any) -> Any:
         """The value with this change. Raises `ConfigurationError` where it has no such place."""
@@ -56,9 +69,97 @@ class Change(NamedTuple):
         here[last] = self.value if isinstance(old, str) and not self.is_json else _parsed(self.value, text=True)
         return value
 
+    def __str__(self) -> str:
+        return ".".join((self.what, *self.path))
 
-def edited(letter: Letter, changes: Sequence[Change]) -> Letter:
-    """The letter with its item changed. Raises `ConfigurationError` where that cannot be."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edit:
+    """What is to be changed in each letter of a selection. `of` reads and checks it."""
+
+    #: As they were written, each as `Change.parse` takes it.
+    changes: tuple[str, ...] = ()
+    #: Operations of a JSON patch.
+    patch: tuple[Mapping[str, Any], ...] = ()
+    #: False: the signature of the task is not looked at.
+    validate: bool = True
+
+    @classmethod
+    def of(cls, changes: Sequence[str] = (), patch: Any = (), *, validate: bool = True) -> Edit:
+        """Raises `ConfigurationError` for what makes no sense, whatever the letter."""
+        for change in changes:
+            Change.parse(change)
+        if patch:
+            _read_patch(patch)
+        if not changes and not patch:
+            raise ConfigurationError.of("set", expected=_EXPECTED, got="nothing")
+        return cls(changes=tuple(changes), patch=tuple(patch), validate=validate)
+
+    def onto(self, app: Celery, letter: Letter) -> Letter:
+        """The letter as it is to be. Raises `ConfigurationError` where that cannot be."""
+        parsed = [Change.parse(change) for change in self.changes]
+        items = [change for change in parsed if change.what == "item"]
+        others = [change for change in parsed if change.what != "item"]
+        if items:
+            letter = _with_item(letter, items)
+        return self._with_arguments(app, letter, others) if others or self.patch else letter
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready form; `from_dict` reads it back."""
+        return {"changes": list(self.changes), "patch": [dict(one) for one in self.patch], "validate": self.validate}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Edit:
+        """Read `to_dict`'s form."""
+        return cls(changes=tuple(data["changes"]), patch=tuple(data["patch"]), validate=data["validate"])
+
+    def _with_arguments(self, app: Celery, letter: Letter, changes: Sequence[Change]) -> Letter:
+        embed, decoded = letter.embed, letter.arguments
+        if embed is None or decoded is None or letter.raw:
+            expected = "a letter whose body is plain JSON text: its arguments can be read without unpickling anything"
+            raise ConfigurationError.of("set", expected=expected, got=f"{letter.id}, {letter.content_type}")
+        document: Any = {"args": decoded[0], "kwargs": decoded[1]}
+        for change in changes:
+            document[change.what] = change.onto(document[change.what])
+        document = _patched(document, self.patch, letter)
+        args, kwargs = document["args"], document["kwargs"]
+        if self.validate:
+            check_call(app, letter.task, args, kwargs)
+        body = json.dumps([args, kwargs, embed]).encode()
+        shown = {"argsrepr": saferepr(tuple(args), _SHOWN), "kwargsrepr": saferepr(kwargs, _SHOWN)}
+        return letter.changed(body=body, headers={**letter.headers, **shown})
+
+
+def _read_patch(operations: Any) -> Any:
+    """The patch as its library has it. Raises `ConfigurationError`."""
+    try:
+        import jsonpatch
+    except ImportError:
+        expected = "the package jsonpatch: pip install celery-recovery[edit]"
+        raise ConfigurationError.of("patch", expected=expected, got="none") from None
+    try:
+        return jsonpatch.JsonPatch(list(operations))
+    except (jsonpatch.JsonPatchException, jsonpatch.JsonPointerException, TypeError, ValueError, AttributeError) as exc:
+        raise ConfigurationError.of("patch", expected=f"a JSON patch (RFC 6902): {exc}", got=operations) from None
+
+
+def _patched(document: Any, operations: Sequence[Mapping[str, Any]], letter: Letter) -> Any:
+    if operations:
+        import jsonpatch
+
+        try:
+            document = _read_patch(operations).apply(document)
+        except (jsonpatch.JsonPatchException, jsonpatch.JsonPointerException, TypeError, ValueError) as exc:
+            expected = f"a patch that fits the arguments: {exc}"
+            raise ConfigurationError.of("patch", expected=expected, got=letter.id) from None
+    is_sound = isinstance(document, dict) and set(document) == {"args", "kwargs"}
+    if not is_sound or not isinstance(document["args"], list) or not isinstance(document["kwargs"], dict):
+        expected = "args to be a list and kwargs an object afterwards"
+        raise ConfigurationError.of("patch", expected=expected, got=letter.id)
+    return document
+
+
+def _with_item(letter: Letter, changes: Sequence[Change]) -> Letter:
     header = letter.batch_header
     if header is None or len(header.items) != 1:
         expected = "a letter of one item of a batch"
@@ -68,7 +169,7 @@ def edited(letter: Letter, changes: Sequence[Change]) -> Letter:
     for change in changes:
         if value is None and change.path:
             expected = "item=VALUE: its letter does not carry the item"
-            raise ConfigurationError.of("set", expected=expected, got="item." + ".".join(change.path))
+            raise ConfigurationError.of("set", expected=expected, got=str(change))
         value = change.onto(value)
     told = json.dumps(value)
     if len(told) > LARGEST:
@@ -83,8 +184,8 @@ def _place(here: Any, step: str, change: Change, *, new: bool = False) -> Any:
         return step
     if isinstance(here, list) and step.isdigit() and int(step) < len(here):
         return int(step)
-    path = "item." + ".".join(change.path)
-    raise ConfigurationError.of("set", expected=f"a place that the item has; there is no {step!r}", got=path)
+    whole = "item has" if change.what == "item" else "arguments have"
+    raise ConfigurationError.of("set", expected=f"a place that the {whole}; there is no {step!r}", got=str(change))
 
 
 def _parsed(value: str, *, text: bool = False) -> Any:

@@ -7,6 +7,7 @@
     arg                                     `key=value`: a keyword argument; `order.id=7` looks inside, `0=7` is the
                                             first positional one
     held                                    true or false
+    assignee, operation                     exact: whose it is in review; the replay that had it last
 
 All that is given must hold.
 """
@@ -56,6 +57,8 @@ _OPTIONS = {
     "reason": "reason",
     "exception": "exception",
     "held": "held",
+    "assignee": "assignee",
+    "operation": "operation",
 }
 
 
@@ -79,6 +82,8 @@ class Filter:
     reason: tuple[str, ...] = ()
     exception: tuple[str, ...] = ()
     held: bool | None = None
+    assignee: tuple[str, ...] = ()
+    operation: tuple[str, ...] = ()
 
     @classmethod
     def parse(cls, options: Mapping[str, Any], *, now: float | None = None) -> Filter:
@@ -125,6 +130,8 @@ class Filter:
             and (not self.state or letter.state in self.state)
             and (not self.error_type or letter.error.error_type.value in self.error_type)
             and (not self.parent or letter.parent in self.parent)
+            and (not self.assignee or letter.assignee in self.assignee)
+            and (not self.operation or letter.operation in self.operation)
             and (not self.reason or letter.reason in self.reason)
             and _any_glob(self.task, letter.task)
             and _any_glob(self.queue, letter.origin.queue or "")

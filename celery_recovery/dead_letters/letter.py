@@ -127,6 +127,8 @@ class Letter:
     #: Who discarded it or set it aside, and what they noted.
     by: str = ""
     note: str = ""
+    #: Whose it is, of those who review letters; empty: nobody's.
+    assignee: str = ""
     #: How often it was changed by hand.
     edits: int = 0
 
@@ -312,6 +314,7 @@ class Letter:
             "runtime": self.runtime,
             "replayed_by": self.replayed_by,
             "changed_at": self.changed_at,
+            "assignee": self.assignee,
             "edits": self.edits,
             "by": self.by,
             "note": self.note,

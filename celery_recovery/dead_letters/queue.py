@@ -10,22 +10,23 @@ aside for a person).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain, islice
+from itertools import chain, islice, tee
 from typing import Any, NamedTuple, TypeAlias
 
 from celery import Celery
 
 from celery_recovery.audit import Audit, who
 from celery_recovery.dead_letters.breakdown import Breakdown
-from celery_recovery.dead_letters.editing import Change, edited
+from celery_recovery.dead_letters.editing import Edit
 from celery_recovery.dead_letters.figures import StoreStats
 from celery_recovery.dead_letters.filter import Filter
 from celery_recovery.dead_letters.groups import ErrorGroup, Groups
 from celery_recovery.dead_letters.letter import Letter
 from celery_recovery.dead_letters.replay import MAX_REPLAYS, Progress, Publishes, ReplayResult
-from celery_recovery.dead_letters.scope import DISCARD, EDIT, REPLAY, RESTORE, REVIEW, Scope
+from celery_recovery.dead_letters.scope import ANNOTATE, DISCARD, EDIT, REPLAY, RESTORE, REVIEW, REVIEWED, TAKE, Scope
 from celery_recovery.dead_letters.search import Page, batches
 from celery_recovery.dead_letters.state import LetterState
 from celery_recovery.dead_letters.store import LEASE, DeadLetterStore
@@ -35,8 +36,10 @@ from celery_recovery.operations.operation import Operation, OperationState
 from celery_recovery.operations.register import Register
 from celery_recovery.operations.runner import Runner
 
-__all__ = ("ActionResult", "DeadLetterQueue", "DeadLetterView", "Edited", "Selection")
+__all__ = ("ActionResult", "DeadLetterQueue", "DeadLetterView", "EditPlan", "Edited", "Selection", "what_is_edited")
 
+#: Why a letter was not noted on, by the status that the store gives.
+_NOT_NOTED = {"unknown": "no longer there", "passed": "in another state", "taken": "somebody else's"}
 #: Which letters an action is for: those a filter finds, or these ids, or this one.
 Selection: TypeAlias = Filter | Iterable[str]
 
@@ -62,12 +65,45 @@ class ActionResult:
 
 
 class Edited(NamedTuple):
-    """One letter's item, before and after; `done`: it was changed."""
+    """What an edit would make of one letter: arguments, or the item of a batch, before and after."""
 
     id: str
     before: Any
     after: Any
-    done: bool
+
+
+@dataclass(slots=True)
+class EditPlan:
+    """What an edit would do."""
+
+    #: Letters it was tried on.
+    selected: int = 0
+    #: Some of them.
+    samples: list[Edited] = field(default_factory=list)
+    #: Letters that it does not fit, and why the first of them does not.
+    misfits: int = 0
+    first_problem: ConfigurationError | None = None
+
+    def add(self, letter: Letter, app: Celery, edit: Edit, samples: int) -> None:
+        """Try it on one more."""
+        self.selected += 1
+        try:
+            after = edit.onto(app, letter)
+        except ConfigurationError as exc:
+            self.misfits += 1
+            self.first_problem = self.first_problem or exc
+            return
+        if len(self.samples) < samples:
+            self.samples.append(Edited(letter.id, what_is_edited(letter), what_is_edited(after)))
+
+
+def what_is_edited(letter: Letter) -> Any:
+    """The item of a batch, if the letter is one, else its arguments; None when they cannot be read."""
+    header = letter.batch_header
+    if header is not None:
+        return header.items[0].plain()
+    decoded = letter.arguments
+    return None if decoded is None else {"args": decoded[0], "kwargs": decoded[1]}
 
 
 class DeadLetterView:
@@ -297,6 +333,34 @@ class DeadLetterQueue:
         with self.audit.acting("group reopened", by=by or who(), via=via, target=name, reason=note):
             return self.grouped.reopen(name, by=by or who(), note=note)
 
+    def assign(
+        self, selection: Selection, to: str | None, *, reason: str = "", force: bool = False, by: str | None = None,
+        via: str = "code", dry_run: bool = False,
+    ) -> ActionResult:  # fmt: skip
+        """Say whose letters are, None: nobody's. Failed ones come into review; those of somebody else need `force`."""
+        return self._note("assign", TAKE, selection, owner=to or "-", reason=reason, force=force, by=by, via=via,
+                          dry_run=dry_run)  # fmt: skip
+
+    def annotate(
+        self, selection: Selection, text: str, *, by: str | None = None, via: str = "code", dry_run: bool = False
+    ) -> ActionResult:
+        """Note something on letters."""
+        return self._note("annotate", ANNOTATE, selection, reason=text, by=by, via=via, dry_run=dry_run)
+
+    def approve(self, selection: Selection, reason: str, *, by: str | None = None, **terms: Any) -> ReplayResult:
+        """Replay letters out of review, with a reason that is noted on them; `terms` are those of `replay`."""
+        chosen = self._in_review(selection, reason)
+        if not terms.get("dry_run"):
+            self.annotate(chosen, f"approved: {reason}", by=by, via=terms.get("via", "code"))
+        return self.replay(chosen, reason=reason, by=by, **terms)
+
+    def reject(self, selection: Selection, reason: str, *, by: str | None = None, **terms: Any) -> ActionResult:
+        """Discard letters out of review, with a reason that is noted on them; `terms` are those of `discard`."""
+        chosen = self._in_review(selection, reason)
+        if not terms.get("dry_run"):
+            self.annotate(chosen, f"rejected: {reason}", by=by, via=terms.get("via", "code"))
+        return self.discard(chosen, reason=reason, by=by, **terms)
+
     def run(
         self,
         operation: str,
@@ -311,32 +375,88 @@ class DeadLetterQueue:
         """
         return Runner(self.app, self.store, self.publisher, self.operations, progress, goes_on).run(operation)
 
-    def edit(
-        self, selection: Selection, changes: Sequence[Change], *, reason: str = "", by: str | None = None,
-        dry_run: bool = False,
-    ) -> Sequence[Edited]:  # fmt: skip
-        """Change the item that letters of a batch carry (see `editing.py`); nothing is replayed by it.
-
-        Raises `ConfigurationError` where a change does not fit a letter; then none is changed.
-        """
+    def try_edit(self, selection: Selection, edit: Edit, *, samples: int = 10) -> EditPlan:
+        """What an edit would do: some letters before and after, and those that it does not fit; changes nothing."""
         _, ids = self._select(selection, EDIT)
-        pairs = [
-            (letter, edited(letter, changes))
-            for batch in batches(ids)
-            for letter in self.store.get_many(batch)
-            if letter is not None
-        ]
-        return [
-            Edited(
-                old.id,
-                _item_of(old),
-                _item_of(new),
-                not dry_run and self.store.edit(new, by=by or who(), reason=reason) == "edited",
-            )
-            for old, new in pairs
-        ]
+        plan = EditPlan()
+        for batch in batches(ids):
+            for letter in self.store.get_many(batch):
+                if letter is not None:
+                    plan.add(letter, self.app, edit, samples)
+        return plan
+
+    def edit(
+        self,
+        selection: Selection,
+        edit: Edit | Sequence[str],
+        *,
+        reason: str = "",
+        by: str | None = None,
+        via: str = "code",
+        limit: int | None = None,
+        unattended: bool = False,
+        progress: Callable[[Progress], None] = lambda _: None,
+    ) -> ActionResult:
+        """Change the arguments of letters, or the item of a batch that they carry (see `editing.py`).
+
+        Nothing is replayed by it. Raises `ConfigurationError` where it does not fit a letter; then none is changed.
+        """
+        _check(limit=limit)
+        edit = edit if isinstance(edit, Edit) else Edit.of(edit)
+        states, ids = self._select(selection, EDIT, limit=limit)
+        ids = iter(tuple(ids))
+        chosen, ids = tee(ids)
+        plan = self.try_edit(tuple(chosen), edit, samples=0)
+        if plan.first_problem is not None:
+            raise plan.first_problem
+        terms = {"states": [state.value for state in states], "rate": None, "edit": edit.to_dict()}
+        operation = self._begin("edit", selection, ids, terms, reason=reason, by=by, via=via, unattended=unattended)
+        if not operation:
+            return ActionResult(selected=0, done=0)
+        ended = self.run(operation, progress=progress)
+        return ActionResult(selected=ended.selected, done=ended.done, warnings=ended.skipped, operation=ended.id)
+
+    def undo_edit(self, letter_id: str, *, reason: str = "", by: str | None = None, via: str = "code") -> Letter:
+        """Bring a letter back to what it was before its last edit; undone itself, that brings the edit back.
+
+        Raises `LetterNotFound`, and `ConfigurationError` when it was not edited, or is past it.
+        """
+        letter = self.get(letter_id)
+        versions = self.store.versions(letter_id)
+        if not versions:
+            raise ConfigurationError.of("undo", expected="a letter that was edited", got=letter_id)
+        with self.audit.acting("edit undone", by=by or who(), via=via, target=letter_id, reason=reason) as told:
+            told["outcome"] = status = self.store.edit(versions[-1].of(letter), by=by or who(), reason=reason or "undo")
+        if status != "edited":
+            expected = "a letter that is failed or in review, and that nobody changes meanwhile"
+            raise ConfigurationError.of("undo", expected=expected, got=f"{letter_id}: {status}")
+        return self.get(letter_id)
 
     # -- within
+
+    def _in_review(self, selection: Selection, reason: str) -> Filter:
+        """Those of the selection that wait for a person's word; ids as a filter."""
+        if not reason.strip():
+            raise ConfigurationError.of("reason", expected="a reason: it is noted on the letters", got=reason)
+        ids = (selection,) if isinstance(selection, str) else selection
+        where = ids if isinstance(ids, Filter) else Filter(ids=tuple(ids))
+        return REVIEWED.within(where)
+
+    def _note(  # noqa: PLR0913
+        self, kind: str, scope: Scope, selection: Selection, *, reason: str, by: str | None, via: str, dry_run: bool,
+        owner: str = "", force: bool = False,
+    ) -> ActionResult:  # fmt: skip
+        states, ids = self._select(selection, scope)
+        if dry_run:
+            return ActionResult(selected=sum(1 for _ in ids), done=0, dry_run=True)
+        counts, by = Counter[str](), by or who()
+        about = {"filter": _described(selection), "reason": reason, "target": owner}
+        with self.audit.acting(kind, by=by, via=via, **about) as told:
+            for batch in batches(ids):
+                counts += self.store.note(batch, by=by, note=reason, owner=owner, force=force, states=states)
+            told.update(selected=counts.total(), done=counts["noted"])
+        warnings = {_NOT_NOTED[why]: n for why, n in counts.items() if why != "noted"}
+        return ActionResult(selected=counts.total(), done=counts["noted"], warnings=warnings)
 
     def _move(  # noqa: PLR0913
         self,
@@ -392,11 +512,6 @@ def _check(*, rate: float | None = None, limit: int | None = None) -> None:
         raise ConfigurationError.of("rate", expected="letters per second, above 0", got=rate)
     if limit is not None and limit < 1:
         raise ConfigurationError.of("limit", expected="a whole number from 1", got=limit)
-
-
-def _item_of(letter: Letter) -> Any:
-    header = letter.batch_header
-    return header.items[0].plain() if header is not None else None
 
 
 def _described(selection: Selection) -> str:

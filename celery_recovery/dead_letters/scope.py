@@ -15,7 +15,7 @@ from celery_recovery.dead_letters.filter import Filter
 from celery_recovery.dead_letters.state import OPEN, LetterState
 from celery_recovery.exceptions import ConfigurationError
 
-__all__ = ("DISCARD", "EDIT", "REPLAY", "RESTORE", "REVIEW", "Scope", "either")
+__all__ = ("ANNOTATE", "DISCARD", "EDIT", "REPLAY", "RESTORE", "REVIEW", "REVIEWED", "TAKE", "Scope", "either")
 
 _FAILED, _REVIEW, _RETRY = LetterState.FAILED, LetterState.REVIEW, LetterState.RETRY
 _DISCARDED = LetterState.DISCARDED
@@ -49,6 +49,10 @@ REPLAY = Scope("replay", by_filter=(_FAILED, _RETRY), by_id=(_FAILED, _REVIEW, _
 DISCARD = Scope("discard", by_filter=(_FAILED, _REVIEW), by_id=_OPEN, possible=_OPEN)
 EDIT = Scope("edit", by_filter=(_FAILED, _REVIEW), by_id=(_FAILED, _REVIEW), possible=(_FAILED, _REVIEW))
 REVIEW = Scope("review", by_filter=(_FAILED,), by_id=(_FAILED,), possible=(_FAILED,))
+TAKE = Scope("assign", by_filter=(_REVIEW,), by_id=(_FAILED, _REVIEW), possible=(_FAILED, _REVIEW))
+ANNOTATE = Scope("annotate", by_filter=_OPEN, by_id=tuple(LetterState), possible=tuple(LetterState))
+#: What is approved or rejected waits for a person's word.
+REVIEWED = Scope("approve and reject", by_filter=(_REVIEW,), by_id=(_REVIEW,), possible=(_REVIEW,))
 RESTORE = Scope("restore", by_filter=(_REVIEW,), by_id=(_REVIEW, _DISCARDED), possible=(_REVIEW, _DISCARDED))
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import redis
 
@@ -25,6 +25,8 @@ from celery_recovery.redis.keys import INDEXED, Keys
 from celery_recovery.redis.scripts import Scripts
 
 __all__ = ("BATCH", "Page", "Search", "batches")
+
+_T = TypeVar("_T")
 
 #: Letters in one read, ids in one call of a script.
 BATCH = 200
@@ -205,8 +207,8 @@ class Search:
                 yield float(died), letter_id.decode(), False
 
 
-def batches(ids: Iterable[str], size: int = BATCH) -> Iterator[list[str]]:
-    """Cut a stream of ids into lists of at most `size`."""
+def batches(ids: Iterable[_T], size: int = BATCH) -> Iterator[list[_T]]:
+    """Cut a stream, of ids or of letters, into lists of at most `size`."""
     rest = iter(ids)
     while batch := list(islice(rest, size)):
         yield batch
@@ -227,6 +229,9 @@ def _accepted(where: Filter, dimensions: Mapping[str, list[str]]) -> dict[str, l
         accepted["reason"] = list(where.reason)
     if where.exception and not any(map(is_glob, where.exception)):
         accepted["exception"] = list(where.exception)
+    for name in ("assignee", "operation"):
+        if getattr(where, name):
+            accepted[name] = list(getattr(where, name))
     if where.held is not None:
         accepted["held"] = [str(int(where.held))]
     return accepted

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any, Literal, NamedTuple, cast
@@ -31,12 +32,12 @@ from celery_recovery.dead_letters.letter import Letter
 from celery_recovery.dead_letters.scope import REPLAY
 from celery_recovery.dead_letters.search import Page, Search, batches
 from celery_recovery.dead_letters.state import OPEN, LetterState
-from celery_recovery.dead_letters.stored import group_facts, letter_fields, message_of, read_letter
+from celery_recovery.dead_letters.stored import group_facts, letter_fields, message_of, read_letter, with_message
 from celery_recovery.redis.client import reachable
 from celery_recovery.redis.keys import Keys
 from celery_recovery.redis.scripts import Scripts
 
-__all__ = ("LEASE", "Added", "Claim", "DeadLetterStore", "Start")
+__all__ = ("LEASE", "Added", "Claim", "DeadLetterStore", "Start", "Version")
 
 #: What `add` found: a death of an unknown letter, one more death of a known one, or nothing new.
 Added = Literal["new", "again", "duplicate"]
@@ -61,6 +62,21 @@ class Claim(NamedTuple):
     letter: Letter | None = None
     #: Seconds left of another's lease; replays so far; the state it is in.
     detail: str = ""
+
+
+class Version(NamedTuple):
+    """What a letter was before an edit, and who made that edit, when (unix s) and why."""
+
+    number: int
+    at: float
+    by: str
+    note: str
+    #: The message as it was, packed.
+    message: bytes
+
+    def of(self, letter: Letter) -> Letter:
+        """The letter as it was then."""
+        return with_message(letter, self.message)
 
 
 class DeadLetterStore:
@@ -179,11 +195,41 @@ class DeadLetterStore:
         states = (LetterState.REVIEW, LetterState.DISCARDED)
         return self._move(ids, LetterState.FAILED, states, by=by, note=reason, operation=operation)
 
-    def edit(self, letter: Letter, *, by: str = "", reason: str = "") -> str:
-        """Keep what was changed in the letter since it was read; `"edited"`, `"unknown"`, `"passed"`, `"changed"`."""
-        arguments = (letter.id, letter.death, letter.edits, message_of(letter), by, reason)
+    def edit(self, letter: Letter, *, by: str = "", reason: str = "", operation: str = "") -> str:
+        """Keep what was changed in the letter since it was read, and what it was before.
+
+        `"edited"`, `"unknown"`, `"passed"` (in another state), `"changed"` (by somebody else), `"ours"` (by this
+        operation, before).
+        """
+        message, size = message_of(letter), letter.size
+        arguments = (letter.id, letter.death, letter.edits, message, by, reason, size, operation)
         status: str = self._run("letter_edit", arguments).decode()
         return status
+
+    def note(
+        self, ids: Sequence[str], *, by: str, note: str = "", owner: str = "", force: bool = False,
+        states: Iterable[LetterState] = OPEN, operation: str = "",
+    ) -> Counter[str]:  # fmt: skip
+        """Note on letters what a person says, and whose they are (`"-"`: nobody's).
+
+        Returns how many were `"noted"`, `"unknown"`, `"passed"` (in another state) or `"taken"` (somebody else's).
+        """
+        fixed = (by, note, owner, int(force), _joined(states), operation)
+        replies = (self._run("letter_note", (*fixed, *batch)) for batch in batches(ids))
+        return Counter(status.decode() for reply in replies for status in reply)
+
+    def notes(self, letter_id: str) -> list[dict[str, Any]]:
+        """What people noted on the letter, the oldest first: `at` (unix s), `by`, `text`."""
+        with reachable(self.client):
+            found: Any = self.client.lrange(self.keys.notes(letter_id), 0, -1)
+        return [json.loads(one.decode("utf-8", "replace")) for one in found]
+
+    def versions(self, letter_id: str) -> list[Version]:
+        """What the letter was before each edit by hand, the oldest first; the last 20."""
+        with reachable(self.client):
+            found: Any = self.client.lrange(self.keys.versions(letter_id), 0, -1)
+        pairs = zip(found[::2], found[1::2], strict=True)
+        return [Version(**json.loads(about.decode("utf-8", "replace")), message=message) for about, message in pairs]
 
     # -- reading -------------------------------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ The two are apart because Redis keeps a hash of short values in a tenth of the m
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from celery_recovery.dead_letters.letter import Letter
@@ -15,7 +15,7 @@ from celery_recovery.dead_letters.packing import packed, unpacked
 from celery_recovery.dead_letters.state import LetterState
 from celery_recovery.errors.model import ErrorInfo
 
-__all__ = ("group_facts", "letter_fields", "message_of", "read_letter")
+__all__ = ("about_of", "from_about", "group_facts", "letter_fields", "message_of", "read_letter", "with_message")
 
 Fields = dict[str, Any]
 #: Characters of a text that a group is told.
@@ -63,9 +63,9 @@ def _told(text: str) -> str:
     return text[:_TOLD].encode("utf-8", "replace").decode()
 
 
-def message_of(letter: Letter) -> bytes:
-    """The message, as one value."""
-    about = {
+def about_of(letter: Letter) -> Fields:
+    """What is told of a letter beside its message and the letter hash, JSON-ready; `from_about` reads it."""
+    return {
         "origin": letter.origin._asdict(),
         "error": letter.error.to_dict(),
         "detail": letter.detail,
@@ -80,12 +80,35 @@ def message_of(letter: Letter) -> bytes:
         **({"raw": letter.raw} if letter.raw else {}),
         **({"batch": letter.batch} if letter.batch else {}),
     }
+
+
+def from_about(about: Mapping[str, Any]) -> Fields:
+    """The fields of a letter that `about_of` has."""
+    return {
+        "origin": Origin(**about["origin"]),
+        "error": ErrorInfo.from_dict(about["error"]),
+        "detail": about["detail"],
+        "attempts": tuple(about["attempts"]),
+        "deferrals": about["deferrals"],
+        "attempt": about["attempt"],
+        "worker": about["worker"],
+        "code_version": about.get("code_version") or "",
+        "chords": tuple(about["chords"]),
+        "unserialisable": about["unserialisable"],
+        "replay": about["replay"],
+        "raw": about.get("raw") or {},
+        "batch": about.get("batch") or {},
+    }
+
+
+def message_of(letter: Letter) -> bytes:
+    """The message, as one value."""
     head = {
         "content_type": letter.content_type,
         "content_encoding": letter.content_encoding,
         "headers": letter.headers,
         "properties": letter.properties,
-        "about": about,
+        "about": about_of(letter),
     }
     return packed(head, letter.body)
 
@@ -95,8 +118,8 @@ def read_letter(letter_id: str, row: Sequence[bytes]) -> Letter:
     fields, message = row
     text: dict[str, str] = json.loads(fields.decode("utf-8", "replace"))
     head, body = unpacked(message)
-    about = head["about"]
     return Letter(
+        **from_about(head["about"]),
         id=letter_id,
         task=text["task"],
         body=body,
@@ -104,24 +127,11 @@ def read_letter(letter_id: str, row: Sequence[bytes]) -> Letter:
         content_encoding=head["content_encoding"],
         headers=head["headers"],
         properties=head["properties"],
-        origin=Origin(**about["origin"]),
-        error=ErrorInfo.from_dict(about["error"]),
         reason=text["reason"],
-        detail=about["detail"],
-        attempts=tuple(about["attempts"]),
-        deferrals=about["deferrals"],
         first_failure=float(text["first_failure"]),
         died_at=float(text["died_at"]),
-        attempt=about["attempt"],
-        worker=about["worker"],
-        code_version=about.get("code_version") or "",
         held=text["held"] == "1",
-        chords=tuple(about["chords"]),
-        unserialisable=about["unserialisable"],
         replays=int(text["replays"]),
-        replay=about["replay"],
-        raw=about.get("raw") or {},
-        batch=about.get("batch") or {},
         state=LetterState(text["state"]),
         operation=text.get("operation", ""),
         token=text.get("token", ""),
@@ -134,6 +144,7 @@ def read_letter(letter_id: str, row: Sequence[bytes]) -> Letter:
         replayed_by=text.get("replayed_by", ""),
         by=text.get("by", ""),
         note=text.get("note", ""),
+        assignee=text.get("assignee", ""),
         edits=int(text.get("edits") or 0),
     )
 
@@ -141,3 +152,9 @@ def read_letter(letter_id: str, row: Sequence[bytes]) -> Letter:
 def _encodable(value: Any) -> Any:
     """Half of a surrogate pair, as broken clients send, cannot be written as UTF-8."""
     return value.encode("utf-8", "replace") if isinstance(value, str) else value
+
+
+def with_message(letter: Letter, message: bytes) -> Letter:
+    """The letter with what can be edited of a message: body, headers and item."""
+    head, body = unpacked(message)
+    return letter.changed(body=body, headers=head["headers"], batch=head["about"].get("batch") or {})

@@ -17,6 +17,7 @@ from typing import Any
 
 from celery import Celery
 
+from celery_recovery.dead_letters.editing import Edit
 from celery_recovery.dead_letters.held import ChordWatch, fail_held
 from celery_recovery.dead_letters.pace import Pace
 from celery_recovery.dead_letters.replay import Progress, Publishes, Replay, Terms
@@ -88,6 +89,8 @@ class Runner:
 
     def act(self, operation: Operation) -> Callable[[Sequence[str]], _Part]:
         """What is done with a batch of an operation that publishes nothing."""
+        if operation.kind == "edit":
+            return self._editing(operation)
         states = tuple(LetterState(state) for state in operation.terms["states"])
         about = {"reason": operation.reason, "by": operation.by, "operation": operation.id}
         store = self.store
@@ -99,6 +102,26 @@ class Runner:
             return _Part(warnings=warnings)
 
         return moved
+
+    def _editing(self, operation: Operation) -> Callable[[Sequence[str]], _Part]:
+        edit = Edit.from_dict(operation.terms["edit"])
+        about = {"reason": operation.reason, "by": operation.by, "operation": operation.id}
+
+        def edited(ids: Sequence[str]) -> _Part:
+            skipped = Counter[str]()
+            for letter in self.store.get_many(ids):
+                if letter is None:
+                    skipped["no longer there"] += 1
+                    continue
+                try:
+                    status = self.store.edit(edit.onto(self.app, letter), **about)
+                except ConfigurationError as exc:
+                    status = f"does not fit: expected {exc.expected}"
+                if status not in ("edited", "ours"):
+                    skipped[status] += 1
+            return _Part(skipped)
+
+        return edited
 
     def _fail_held(self, ids: Sequence[str], states: Sequence[LetterState]) -> list[str]:
         """Fail those of the letters that are held; returns warnings."""

@@ -5,6 +5,9 @@
     <root>:letter:<id>         hash  what is filtered by, and the letter's state; short values. Goes with the letter
     <root>:message:<id>        str   the message: body, headers, properties …, packed (`dead_letters/packing.py`). Goes
                                      with the letter
+    <root>:versions:<id>       list  what it was before each edit: who and when as JSON, the message, in turn. At most
+                                     20, which go with the letter
+    <root>:notes:<id>          list  what people noted on it, as JSON; the last 100. Goes with the letter
     <root>:all                 zset  id, scored by time of death (unix s). Entries go with the letter
     <root>:state:<state>       zset  the same, of one state. Entries go when the letter leaves the state
     <root>:task:<value>        zset  the same, of one task. Entries go with the letter
@@ -104,6 +107,8 @@ local function operation_ids_key(id) return ROOT .. 'operation-ids:' .. id end
 local function operation_runner_key(id) return ROOT .. 'operation-runner:' .. id end
 local function letter_key(id) return ROOT .. 'letter:' .. id end
 local function message_key(id) return ROOT .. 'message:' .. id end
+local function versions_key(id) return ROOT .. 'versions:' .. id end
+local function notes_key(id) return ROOT .. 'notes:' .. id end
 local function index_key(dimension, value) return ROOT .. dimension .. ':' .. value end
 local function kept_key(dimension) return ROOT .. 'kept:' .. dimension end
 local function attempt_key(life) return ROOT .. 'attempt:' .. life end
@@ -148,6 +153,14 @@ class Keys:
     def message(self, letter_id: str) -> str:
         """The message itself."""
         return f"{self.root}message:{letter_id}"
+
+    def versions(self, letter_id: str) -> str:
+        """What it was before."""
+        return f"{self.root}versions:{letter_id}"
+
+    def notes(self, letter_id: str) -> str:
+        """What people noted on it."""
+        return f"{self.root}notes:{letter_id}"
 
     def index(self, dimension: str, value: str) -> str:
         """Index of one dimension (`"state"` or one of `INDEXED`); the dimension `"all"` has one value, `""`."""

@@ -11,7 +11,6 @@ from celery import chord
 
 from celery_recovery import Filter, LetterState
 from celery_recovery.batch.fan_out import Part
-from celery_recovery.dead_letters.editing import Change
 from tests.integration.batches_client import Batches, numbers
 from tests.integration.jobs_client import eventually
 from tests.services import Worker
@@ -118,7 +117,7 @@ def test_fanned_out(jobs: Batches) -> None:
     jobs.dead_letters.drain()
     letters = jobs.dead_letters.list(limit=10)
     assert sorted(letter.error.message for letter in letters) == ["row 24 is bad", "row 3 is bad"]
-    jobs.dead_letters.edit([letter.id for letter in letters], [Change.parse("item.do=")])
+    jobs.dead_letters.edit([letter.id for letter in letters], ["item.do="])
     assert {letter.parent for letter in letters} == {"token"}
     jobs.dead_letters.replay(Filter(parent=("token",)), regroup=True)
     eventually(lambda: jobs.done("token") == numbers(25), what="the replay")
@@ -157,7 +156,7 @@ def test_in_a_chord(jobs: Batches) -> None:
     jobs.dead_letters.drain()
     letters = jobs.dead_letters.list(limit=10)
     assert [(letter.group, letter.chords, letter.held) for letter in letters] == [(None, (), False)] * 2
-    jobs.dead_letters.edit([letter.id for letter in letters], [Change.parse("item.do=")])
+    jobs.dead_letters.edit([letter.id for letter in letters], ["item.do="])
     jobs.dead_letters.replay([letter.id for letter in letters])
     for letter in letters:
         jobs.letter(letter.id, state=LetterState.RECOVERED)

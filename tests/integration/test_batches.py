@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from celery_recovery import Filter, LetterState
-from celery_recovery.dead_letters.editing import Change
+from celery_recovery.dead_letters.editing import Edit
 from tests.integration.batches_client import Batches, numbers
 from tests.integration.jobs_client import eventually
 from tests.services import Worker
@@ -116,9 +116,9 @@ def test_replayed_alone(jobs: Batches) -> None:
     jobs.worker(concurrency=1)
     jobs.send("loop", "token", 10, {"3": "bad", "7": "bad"}).get(timeout=30)
     third, seventh = jobs.items("token")
-    change = Change.parse("item.do=")
-    [done] = jobs.dead_letters.edit([third.id], [change])
-    assert (done.before["do"], done.after["do"], done.done) == ("bad", "", True)
+    [sample] = jobs.dead_letters.try_edit([third.id], Edit.of(["item.do="])).samples
+    assert (sample.before["do"], sample.after["do"]) == ("bad", "")
+    assert jobs.dead_letters.edit([third.id], ["item.do="]).done == 1
     jobs.dead_letters.replay([third.id, seventh.id])
     jobs.letter(third.id, state=LetterState.RECOVERED)
     jobs.letter(seventh.id, state=LetterState.FAILED, replays=1)
@@ -136,7 +136,7 @@ def test_replayed_together(jobs: Batches, how: str) -> None:
     jobs.send(how, "token", 12, *args).get(timeout=30)
     letters = jobs.items("token")
     assert [one.error.message for one in letters] == ["row 3 is bad", "row 7 is bad", "row 8 is bad"]
-    jobs.dead_letters.edit([letters[0].id, letters[2].id], [Change.parse("item.do=")])
+    jobs.dead_letters.edit([letters[0].id, letters[2].id], ["item.do="])
     before = len(jobs.ledger.lines("token"))
     result = jobs.dead_letters.replay(Filter(parent=("token",)), regroup=True)
     assert (result.selected, result.published) == (3, 3)
@@ -283,7 +283,7 @@ def test_many_replayed_together(jobs: Batches) -> None:
     jobs.send("each", "token", 400, {str(n): "bad" for n in range(400)}, **unlimited).get(timeout=60)
     ids = [letter.id for letter in jobs.items("token")]
     assert len(ids) == 400
-    jobs.dead_letters.edit(ids, [Change.parse("item.do=")])
+    jobs.dead_letters.edit(ids, ["item.do="])
     before = len(jobs.ledger.lines("token"))
     assert jobs.dead_letters.replay(Filter(parent=("token",)), regroup=True).published == 400
     eventually(lambda: jobs.done("token") == numbers(400), 60, "the replay")

@@ -77,8 +77,8 @@ def test_edited(here: Here) -> None:
 
 @pytest.mark.parametrize(("change", "why"), [
     ("item.lines.7.sku=1", "--set: expected a place that the item has; there is no '7', got 'item.lines.7.sku'"),
-    ("price=1", "--set: expected item=VALUE, item.FIELD=VALUE or item.FIELD:=JSON, got 'price=1'"),
-    ("item.price", "--set: expected item=VALUE, item.FIELD=VALUE or item.FIELD:=JSON, got 'item.price'"),
+    ("price=1", "item.FIELD=VALUE, item=VALUE, or := for JSON, got 'price=1'"),
+    ("item.price", "item.FIELD=VALUE, item=VALUE, or := for JSON, got 'item.price'"),
     ("item.price:={", "--set: expected JSON, got '{'"),
 ])  # fmt: skip
 def test_a_change_that_does_not_fit(here: Here, change: str, why: str) -> None:

@@ -9,17 +9,28 @@
   ARGV[4]  its message from now on, as `packing.py` writes it
   ARGV[5]  who changes it
   ARGV[6]  their note
+  ARGV[7]  bytes of its body from now on
+  ARGV[8]  id of the operation that it is part of, or ''
 
-  Returns  'edited'; 'unknown': there is no such letter; 'passed': it is neither failed nor in review; 'changed': it is
+  Returns  'edited'; 'ours': this operation has changed it already; 'unknown': there is no such letter; 'passed': it is neither failed nor in review; 'changed': it is
            not what was read
 ]]
--- include now
+-- include now outcome
 
 local id, death, edits, message, by, note = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
-local known = redis.call('HMGET', letter_key(id), 'state', 'death', 'edits')
+local size, operation, MOST_VERSIONS = ARGV[7], ARGV[8], 20
+local known = redis.call('HMGET', letter_key(id), 'state', 'death', 'edits', 'size', 'edited_by')
 if not known[1] then return 'unknown' end
 if known[1] ~= 'failed' and known[1] ~= 'review' then return 'passed' end
+if operation ~= '' and known[5] == operation then return 'ours' end
 if known[2] ~= death or (known[3] or '0') ~= edits then return 'changed' end
+local at = now()
+local about = {number = tonumber(edits), at = tonumber(at), by = by, note = note}
+redis.call('RPUSH', versions_key(id), cjson.encode(about), redis.call('GET', message_key(id)))
+redis.call('LTRIM', versions_key(id), -2 * MOST_VERSIONS, -1)
 redis.call('SET', message_key(id), message)
-redis.call('HSET', letter_key(id), 'edits', tonumber(edits) + 1, 'by', by, 'note', note, 'changed_at', now())
+if operation ~= '' then tell(operation, 'done') end
+redis.call('HSET', letter_key(id), 'edits', tonumber(edits) + 1, 'edited_by', operation, 'by', by, 'note', note,
+  'size', size, 'changed_at', at)
+redis.call('HINCRBY', TOTALS, 'bytes', tonumber(size) - tonumber(known[4] or 0))
 return 'edited'

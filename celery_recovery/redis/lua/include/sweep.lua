@@ -15,7 +15,7 @@ local function sweep(at, kept, most)
   for _, id in ipairs(ids) do
     local letter = read(id, FILED_BY)
     if letter then leave(id, letter) end
-    redis.call('DEL', letter_key(id), message_key(id))
+    redis.call('DEL', letter_key(id), message_key(id), versions_key(id), notes_key(id))
     redis.call('ZREM', FINISHED, id)
     redis.call('HINCRBY', TOTALS, 'expired', 1)
   end

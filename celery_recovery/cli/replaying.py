@@ -134,8 +134,8 @@ def _tell_replay(here: Session, result: ReplayResult, past: Counter[str]) -> Non
         if result.recovered or result.died:
             output.line(f"  {result.recovered} recovered, {result.died} died again")
     if result.stopped:
-        who = " by its canary" if result.by_canary else ""
-        output.warn(f"Stopped{who}: {result.stopped.rstrip('.')}. The other letters are as before.")
+        how = "Stopped by its canary" if result.by_canary else result.state.capitalize()
+        output.warn(f"{how}: {result.stopped.rstrip('.')}. The other letters are as before.")
         output.note(f"To go on: {goes_on_with(result.operation)}")
 
 
@@ -143,6 +143,7 @@ def _exit_replay(ctx: click.Context, result: ReplayResult, past: Counter[str], *
     if not result.selected:
         nothing(anything=anything)
     elif result.stopped:
-        ctx.exit(int(ExitCode.STOPPED if result.by_canary else ExitCode.AWAY))
+        other = ExitCode.AWAY if result.state == "stopped" else ExitCode.IN_PART
+        ctx.exit(int(ExitCode.STOPPED if result.by_canary else other))
     elif past or result.published + sum(result.skipped.get(why, 0) for why in _ON_THEIR_WAY) < result.selected:
         ctx.exit(int(ExitCode.IN_PART))

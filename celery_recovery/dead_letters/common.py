@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from celery_recovery.dead_letters.letter import Letter
+from celery_recovery.redact import MASK
 
 __all__ = ("Common", "in_common")
 
@@ -56,6 +57,8 @@ def _flat(data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             waiting += [(f"{path}.{key}", item, depth + 1) for key, item in list(value.items())[:_MOST]]
         elif isinstance(value, (list, tuple)) and depth < _DEPTH:
             waiting += [(f"{path}.{n}", item, depth + 1) for n, item in enumerate(value[:10])]
+        elif value == MASK:
+            continue  # what is hidden is the same everywhere
         elif isinstance(value, (str, int, float, bool, type(None))) and len(text := json.dumps(value)) <= _LONGEST:
             told += 1
             yield path, text

@@ -535,4 +535,5 @@ def _replay_result(ended: Operation | None) -> ReplayResult:
         recovered=ended.outcomes.recovered,
         died=ended.outcomes.died,
         by_canary=stopped and ended.by_canary,
+        state=ended.state.value,
     )

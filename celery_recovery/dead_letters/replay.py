@@ -119,6 +119,8 @@ class ReplayResult:
     recovered: int = 0
     died: int = 0
     by_canary: bool = False
+    #: Where the operation stands; empty for a dry run, and when there was nothing to replay.
+    state: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form."""

@@ -216,6 +216,7 @@ class TestInCommon:
         told = here("dlq", "group", SAME).output
         assert "hunter2" not in told
         assert "'eu' in 5 of 5" in told
+        assert "***" not in told.partition("In common")[2].partition("The newest letters")[0]
 
 
 class TestCommands:

@@ -78,8 +78,8 @@ class TestCanary:
     def test_no_outcome(self, here):
         """Nobody runs what it publishes: it waits for its time, pauses, and says so."""
         fill(here.jobs, 20)
-        told = here("dlq", "replay", "--all", "--yes", "--canary=3", "--canary-wait=1s", code=3)
-        assert "no outcome of 3 replays within 1 s" in told.errors
+        told = here("dlq", "replay", "--all", "--yes", "--canary=3", "--canary-wait=1s", code=5)
+        assert "Paused: no outcome of 3 replays within 1 s" in told.errors
         assert (operation(here.jobs).state, operation(here.jobs).done) == (OperationState.PAUSED, 3)
 
     @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import getpass
 import json
 import socket
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import redis
@@ -21,7 +21,7 @@ import redis
 from celery_recovery.redis.client import reachable
 from celery_recovery.redis.keys import Keys
 
-__all__ = ("Audit", "who")
+__all__ = ("Audit", "recorded", "who")
 
 #: Entries kept, about; a million take some 300 MB. The oldest beyond them go, which `recovery audit` tells.
 MOST = 1_000_000
@@ -82,6 +82,15 @@ class Audit:
                 return 0
             about: Any = self._client.xinfo_stream(self._key)
         return int(about.get("entries-added", about["length"]) - about["length"])
+
+
+def recorded(
+    audit: Audit | None, action: str, *, by: str | None, via: str | None, **what: Any
+) -> AbstractContextManager[dict[str, Any]]:
+    """`Audit.acting`; nothing where there is no audit, or where the caller keeps it (`via` None)."""
+    if audit is None or via is None:
+        return nullcontext({})
+    return audit.acting(action, by=by or who(), via=via, **what)
 
 
 def _read(entry_id: str, fields: Mapping[bytes, bytes]) -> dict[str, Any]:

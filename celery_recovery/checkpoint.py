@@ -33,6 +33,7 @@ from typing import Any, NamedTuple
 
 import redis
 
+from celery_recovery.audit import Audit, recorded
 from celery_recovery.exceptions import CheckpointFenced, CheckpointTooLarge, ConfigurationError
 from celery_recovery.redis.client import reachable
 from celery_recovery.redis.keys import Keys
@@ -84,8 +85,11 @@ class SavedCheckpoint:
 class CheckpointStore:
     """The checkpoints of one application. Every method raises `StoreUnavailable`. Durations are seconds."""
 
-    def __init__(self, client: redis.Redis, keys: Keys, *, ttl: float, kept: float, most: int) -> None:
+    def __init__(
+        self, client: redis.Redis, keys: Keys, *, ttl: float, kept: float, most: int, audit: Audit | None = None
+    ) -> None:
         self.client = client
+        self.audit = audit
         self.keys = keys
         #: For how long the message of a success finds its state again.
         self.kept = kept
@@ -138,9 +142,9 @@ class CheckpointStore:
             if (one := self.get(name)) is not None:
                 yield one
 
-    def clear(self, name: str) -> bool:
+    def clear(self, name: str, *, by: str | None = None, via: str | None = "code") -> bool:
         """Drop it: a run that has it is told at its next word. False: there was none."""
-        with reachable(self.client):
+        with recorded(self.audit, "checkpoint clear", by=by, via=via, target=name), reachable(self.client):
             pipeline = self.client.pipeline(transaction=True)
             pipeline.delete(self.keys.checkpoint(name))
             pipeline.zrem(self.keys.checkpoints, name)

@@ -10,6 +10,7 @@ from kombu import Queue
 
 from celery_recovery import errors
 from celery_recovery.actions import Actions
+from celery_recovery.audit import Audit
 from celery_recovery.config import PREFIX, Settings
 from celery_recovery.custody import Custody
 from celery_recovery.dead_letters.exchange import Publisher, dead_letter_queue
@@ -97,6 +98,11 @@ class Parts:
         )
 
     @cached_property
+    def audit(self) -> Audit | None:
+        """What operators did; None without Redis."""
+        return None if self.redis is None else Audit(self.redis, self.keys)
+
+    @cached_property
     def custody(self) -> Custody | None:
         """Who has a task that came back, was retried, or crashed its worker; None without Redis: nobody knows."""
         if self.redis is None:
@@ -116,6 +122,7 @@ class Parts:
         return Parking(
             self.redis, self.keys, Publisher(self.app, patient), self.store,
             pace=lambda name, most: self.circuits.pace(name, most),  # noqa: PLW0108  # made when first used
+            audit=self.audit,
         )  # fmt: skip
 
     @cached_property
@@ -129,6 +136,7 @@ class Parts:
         return CheckpointStore(
             self.redis, self.keys,
             ttl=settings.checkpoint_ttl, kept=settings.attempt_ttl, most=settings.checkpoint_size,
+            audit=self.audit,
         )  # fmt: skip
 
     @cached_property
@@ -139,7 +147,7 @@ class Parts:
         settings = self.settings
         url = settings.redis_url or _redis_of(self.app)
         client = connect(url, socket_timeout=CIRCUIT_TIMEOUT, socket_connect_timeout=CIRCUIT_TIMEOUT) if url else None
-        made = Circuits(client, settings.key_prefix, settings.circuits, self._circuit_changed)
+        made = Circuits(client, settings.key_prefix, settings.circuits, self._circuit_changed, self.audit)
         for task in list(self.app.tasks.values()):
             policy = getattr(task, "recovery_circuit_policy", None)
             if policy is not None:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
+from celery_recovery.audit import Audit, recorded
 from celery_recovery.circuit.breaker import CircuitBreaker
 from celery_recovery.circuit.budget import RetryBudget
 from celery_recovery.circuit.machine import Answer, Change, Pace
@@ -37,12 +38,18 @@ class Circuits:
     """All circuits of an app. Without a Redis each process has its own."""
 
     def __init__(
-        self, client: Any, prefix: str, policies: Mapping[str, Mapping[str, Any]], listener: Listener | None = None
+        self,
+        client: Any,
+        prefix: str,
+        policies: Mapping[str, Mapping[str, Any]],
+        listener: Listener | None = None,
+        audit: Audit | None = None,
     ) -> None:
         self.client = client
         self._prefix = prefix
         self._policies = policies
         self._listener = listener
+        self._audit = audit
         self._declared: dict[str, tuple[CircuitPolicy, str]] = {}
         self._warned: set[tuple[str, str]] = set()
         self._made: OrderedDict[str, tuple[CircuitBreaker, RetryBudget | None]] = OrderedDict()
@@ -98,10 +105,15 @@ class Circuits:
         return self._store(name).read()
 
     def set(
-        self, name: str, event: CircuitEvent, seconds: float | None = None, *, by: str = "", reason: str = ""
-    ) -> Answer:
+        self, name: str, event: CircuitEvent, seconds: float | None = None, *, by: str = "", reason: str = "",
+        via: str | None = "code",
+    ) -> Answer:  # fmt: skip
         """Do by hand what `event` says. Raises `IllegalTransition`."""
-        answer = self._store(name).set(event, seconds, by=by, reason=reason)
+        with recorded(
+            self._audit, f"circuit {event.value}", by=by, via=via, target=name, reason=reason, seconds=seconds
+        ) as told:
+            answer = self._store(name).set(event, seconds, by=by, reason=reason)
+            told["outcome"] = answer.state.value
         if self._listener is not None:
             breaker = self.get(name)
             for change in answer.changes:

@@ -135,7 +135,7 @@ def clear(ctx: click.Context, names: tuple[str, ...], dry_run: bool, yes: bool, 
             here.output.table(_COLUMNS, [_row(here.plain(one)) for one in found])
         if not dry_run:
             _confirm(len(found), yes=yes)
-        done = [one.name for one in found if not dry_run and here.store.clear(one.name)]
+        done = [one.name for one in found if not dry_run and here.store.clear(one.name, via="cli")]
         if as_json:
             here.output.document({"dry_run": dry_run, "selected": len(found), "cleared": done})
         else:

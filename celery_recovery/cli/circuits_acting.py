@@ -179,7 +179,9 @@ def _act(here: Board, verb: _Verb, due: Sequence[Mapping[str, Any]], asked: _Ask
         after = None
         try:
             if not asked.dry_run:
-                answer = here.circuits.set(one["name"], verb.event, asked.seconds, by=who(), reason=asked.reason)
+                answer = here.circuits.set(
+                    one["name"], verb.event, asked.seconds, by=who(), reason=asked.reason, via="cli"
+                )
                 after = answer.state.value
         except StoreUnavailable as exc:
             return done, str(exc)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import click
 
+from celery_recovery.audit import recorded
 from celery_recovery.cli.acting import ACTION
 from celery_recovery.cli.command import RecoveryCommand, option
 from celery_recovery.cli.failures import CommandFailure, ExitCode
@@ -81,7 +82,7 @@ def release(ctx: click.Context, /, where: ParkedFilter, **options: Any) -> None:
     """
 
     def act(here: Lot, keys: Sequence[str]) -> ParkingResult:
-        return here.parking.release(keys)
+        return here.parking.release(keys, via=None)
 
     _run(ctx, _RELEASE, where, _Asked(**options), act)
 
@@ -98,7 +99,7 @@ def discard(ctx: click.Context, /, where: ParkedFilter, note: str, **options: An
     """
 
     def act(here: Lot, keys: Sequence[str]) -> ParkingResult:
-        return here.parking.discard(keys, reason=note)
+        return here.parking.discard(keys, reason=note, via=None)
 
     _run(ctx, _DISCARD, where, _Asked(**options), act, prepare=_import_tasks)
 
@@ -127,7 +128,12 @@ def _run(
         elif keys:
             _confirm(verb, keys, yes=asked.yes)
             prepare(here)
-            _exit(ctx, here, verb, _in_batches(here, verb, keys, act))
+            chosen = {field.name: getattr(where, field.name) for field in fields(where)}
+            about = {"filter": {name: value for name, value in chosen.items() if value}, "selected": len(keys)}
+            with recorded(here.parking.audit, f"parked {verb.name}", by=None, via="cli", **about) as told:
+                ended = _in_batches(here, verb, keys, act)
+                told["done"] = ended[0].done
+            _exit(ctx, here, verb, ended)
         elif here.output.as_json:
             here.output.document(_document(ParkingResult(selected=0), interrupted=False))
         if not keys:

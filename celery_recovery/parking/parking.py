@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import redis
 
+from celery_recovery.audit import Audit, recorded
 from celery_recovery.dead_letters.exchange import Publisher
 from celery_recovery.dead_letters.search import batches
 from celery_recovery.dead_letters.store import DeadLetterStore
@@ -73,9 +74,11 @@ class Parking:
         publisher: Publisher,
         letters: DeadLetterStore | None = None,
         pace: Pacer | None = None,
+        audit: Audit | None = None,
     ) -> None:
         self.store = ParkingStore(client, keys)
         self.publisher = publisher
+        self.audit = audit
         #: Where the letter is whose replay waits here: it is told when that is discarded.
         self.letters = letters
         #: The way back of those that wait for a circuit.
@@ -136,6 +139,8 @@ class Parking:
         *,
         limit: int | None = None,
         dry_run: bool = False,
+        by: str | None = None,
+        via: str | None = "code",
         progress: Callable[[int, int], None] = lambda *_: None,
     ) -> ParkingResult:
         """Give them back to their queues now, due or not. A broker that is away ends it early; they stay parked.
@@ -149,7 +154,10 @@ class Parking:
                 done=released.done, failed=released.refused, left=tuple(released.left), stopped=released.stopped
             )
 
-        return self._act(selection, release, limit=limit, dry_run=dry_run, progress=progress)
+        with recorded(self.audit, "parked release", by=by, via=None if dry_run else via) as told:
+            result = self._act(selection, release, limit=limit, dry_run=dry_run, progress=progress)
+            told.update(selected=result.selected, done=result.done)
+        return result
 
     def discard(
         self,
@@ -158,6 +166,8 @@ class Parking:
         reason: str = "discarded while parked",
         limit: int | None = None,
         dry_run: bool = False,
+        by: str | None = None,
+        via: str | None = "code",
         progress: Callable[[int, int], None] = lambda *_: None,
     ) -> ParkingResult:
         """Drop them for good. The result of each becomes REVOKED first, with its chord and chain (`discard.py`)."""
@@ -165,7 +175,10 @@ class Parking:
         def discard(claimed: Claimed) -> _Outcome:
             return self._discard(claimed, reason)
 
-        return self._act(selection, discard, limit=limit, dry_run=dry_run, progress=progress)
+        with recorded(self.audit, "parked discard", by=by, via=None if dry_run else via, reason=reason) as told:
+            result = self._act(selection, discard, limit=limit, dry_run=dry_run, progress=progress)
+            told.update(selected=result.selected, done=result.done)
+        return result
 
     # -- within
 

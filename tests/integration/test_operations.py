@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from celery_recovery import Filter
+from celery_recovery import Filter, Recovery
+from celery_recovery.circuit.state import CircuitEvent, IllegalTransition
 from celery_recovery.dead_letters.origin import Origin
 from celery_recovery.exceptions import ConfigurationError
 from celery_recovery.operations.canary import Canary
@@ -208,6 +209,27 @@ class TestAudit:
         assert (len(told), told[0], told[-1]) == (1203, "act 1202", "act 0")
         assert [entry["action"] for entry in audit.entries(newest_first=False)] == told[::-1]
         assert audit.forgotten == 0
+
+    def test_everything_else(self, here):
+        """What is done to circuits, parked tasks and checkpoints stands there, from the command line and from code."""
+        recovery = Recovery.of(here.jobs.app)
+        here("circuits", "open", "payments", "--unused", "--yes", "--reason", "maintenance")
+        recovery.circuits.set("payments", CircuitEvent.RESET, by="ada")
+        recovery.parked.discard(["nobody"], by="ada")
+        recovery.checkpoints.clear("id:nobody", by="ada")
+        with pytest.raises(IllegalTransition):
+            recovery.circuits.set("payments", CircuitEvent.HALF_OPEN, by="ada")
+        entries = json.loads(here("audit", "--json").output)["entries"]
+        told = [(one["action"], one.get("target", ""), one["outcome"]) for one in reversed(entries)]
+        assert told == [
+            ("circuit force_open", "payments", "begun"), ("circuit force_open", "payments", "forced_open"),
+            ("circuit reset", "payments", "begun"), ("circuit reset", "payments", "closed"),
+            ("parked discard", "", "begun"), ("parked discard", "", "done"),
+            ("checkpoint clear", "id:nobody", "begun"), ("checkpoint clear", "id:nobody", "done"),
+            ("circuit half_open", "payments", "begun"),
+            ("circuit half_open", "payments", "failed: IllegalTransition"),
+        ]  # fmt: skip
+        assert [one["via"] for one in entries] == ["code"] * 8 + ["cli"] * 2
 
 
 class TestKilled:

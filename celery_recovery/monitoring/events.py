@@ -12,6 +12,7 @@ those say something of one task, and a tool that counts workers by them would ta
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,10 @@ group_changed = Signal(name="group_changed", providing_args={"fingerprint", "new
 GROUP_EVENT = "recovery-group-changed"
 #: Events of groups that are sent at once; with more than that the cause is one, and the signal tells all.
 MOST_AT_ONCE = 20
+#: Seconds that somebody waits for an event to be sent.
+PATIENCE = 1.0
+#: The thread that sends, or has sent, the last ones.
+_sending: list[threading.Thread] = []
 
 
 def announce(app: Celery, circuit: str, change: Change) -> None:
@@ -67,7 +72,21 @@ def announce_groups(app: Celery, news: Sequence[tuple[Letter, str]]) -> None:
 
 
 def _send(app: Celery, kind: str, events: Sequence[dict[str, Any]]) -> None:
-    """One try, in a connection of its own; an event is not worth waiting for a broker."""
+    """One try, in a thread of its own; whoever stores a letter, or counts a call, waits `PATIENCE` for it at most.
+
+    A broker in alarm takes the message and never answers. Until such a thread has ended, no other is begun.
+    """
+    if any(thread.is_alive() for thread in _sending):
+        logger.info("the event %s was not sent: the broker does not answer", kind, extra={"action": "event_not_sent"})
+        return
+    thread = threading.Thread(target=_sent, args=(app, kind, events), name="recovery-event", daemon=True)
+    _sending[:] = [thread]
+    thread.start()
+    thread.join(PATIENCE)
+
+
+def _sent(app: Celery, kind: str, events: Sequence[dict[str, Any]]) -> None:
+    """Send them in a connection of their own; an event is not worth waiting for a broker."""
     try:
         with app.connection_for_write(connect_timeout=1) as connection, app.events.Dispatcher(connection) as dispatcher:
             for fields in events:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from celery import Celery
 
-from celery_recovery import Filter
+from celery_recovery import Filter, Recovery
 from tests.integration.door_client import BODY, Door, headers
 from tests.integration.jobs_client import eventually
+from tests.letters import letter
 from tests.services import RabbitServer, RedisServer, Worker
 
 pytestmark = pytest.mark.faults
@@ -132,3 +135,17 @@ def test_a_warm_shutdown_waits_for_what_is_being_kept(door: Door) -> None:
     assert door.run_one() == 1
     eventually(lambda: door.letters() == 30)
     assert door.dead_letters.count() == 30
+
+
+def test_events_hold_nobody_up(own_rabbit: RabbitServer, redis_url: str) -> None:
+    """A broker in alarm takes an event and never answers: who stores a letter waits for a second, once."""
+    app = Celery(broker=own_rabbit.url(), set_as_current=False)
+    app.conf.update(recovery_redis_url=redis_url, broker_transport_options={"confirm_publish": True})
+    store = Recovery.of(app).store
+    assert store is not None
+    with alarm(own_rabbit):
+        for n, most in ((1, 5.0), (2, 0.5)):
+            began = time.monotonic()
+            assert store.add(letter(f"t{n}", fingerprint=f"1:{n}")) == "new"
+            assert time.monotonic() - began < most
+    app.close()

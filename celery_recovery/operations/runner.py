@@ -180,6 +180,8 @@ class _Run:
         #: How things stood when this run began, and when the step did.
         self._base = self._step_base = operation.outcomes
         self._step, self._step_end = 0, operation.position
+        #: Replays of earlier runs whose end is not known: they are not waited for again.
+        self._unknown = operation.in_flight
 
     def through(self) -> Operation:
         """All of the rest, or as much as may be."""
@@ -228,7 +230,8 @@ class _Run:
         for start in range(0, len(page), size):
             batch = page[start : start + size]
             self._merge(part(batch))
-            self._note(position=self.operation.position + len(batch))
+            if not self._told.stopped:  # what the broker did not take is still to be done
+                self._note(position=self.operation.position + len(batch))
             self._tell()
             self._heed()
         if self.canary is not None and self.operation.position >= self._step_end:
@@ -255,14 +258,16 @@ class _Run:
     def _wait_for_outcomes(self, canary: Canary) -> None:
         """Until all replays have ended, or enough of them to stop. Raises `_Ended`."""
         until = time.monotonic() + canary.wait
-        while self.operation.in_flight:
+        while self.operation.in_flight > self._unknown:
             if time.monotonic() >= until:
-                more = self.operation.in_flight
+                if self.operation.position >= self.operation.selected:
+                    return  # nothing is left to hold back
+                more = self.operation.in_flight - self._unknown
                 why = f"no outcome of {more} replays within {canary.wait:g} s; resume goes on"
                 raise _Ended(OperationState.PAUSED, why)
             time.sleep(LOOK)
             self._note()
-            self._tell(f"waiting for {self.operation.in_flight} outcomes of step {self._step}")
+            self._tell(f"waiting for {self.operation.in_flight - self._unknown} outcomes of step {self._step}")
             self._heed()
         self._judge(canary)
 

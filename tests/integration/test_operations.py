@@ -17,11 +17,12 @@ import pytest
 from celery_recovery import Filter, Recovery
 from celery_recovery.circuit.state import CircuitEvent, IllegalTransition
 from celery_recovery.dead_letters.origin import Origin
-from celery_recovery.exceptions import ConfigurationError
+from celery_recovery.exceptions import ConfigurationError, PublishFailed
 from celery_recovery.operations.canary import Canary
 from celery_recovery.operations.operation import OperationState
 from tests.integration.jobs_client import MODULE, Jobs, eventually
 from tests.integration.test_cli import Here
+from tests.integration.test_queue import _Refusing as Refusing
 from tests.letters import DIED_AT, body, letter
 
 pytestmark = pytest.mark.redis
@@ -82,6 +83,14 @@ class TestCanary:
         told = here("dlq", "replay", "--all", "--yes", "--canary=3", "--canary-wait=1s", code=5)
         assert "Paused: no outcome of 3 replays within 1 s" in told.errors
         assert (operation(here.jobs).state, operation(here.jobs).done) == (OperationState.PAUSED, 3)
+        here("operations", "resume", operation(here.jobs).id, code=5)  # those three are not waited for again
+        assert (operation(here.jobs).state, operation(here.jobs).done) == (OperationState.PAUSED, 6)
+
+    def test_last_step(self, redis_jobs):
+        """When nothing is left to hold back, an outcome that does not come ends the wait, and no more."""
+        fill(redis_jobs, 3)
+        result = redis_jobs.dead_letters.replay(Filter(), canary=Canary(first=5, wait=0.5))
+        assert (result.state, result.published) == ("done", 3)
 
     @pytest.mark.parametrize(
         ("words", "told"),
@@ -230,6 +239,25 @@ class TestAudit:
             ("circuit half_open", "payments", "failed: IllegalTransition"),
         ]  # fmt: skip
         assert [one["via"] for one in entries] == ["code"] * 8 + ["cli"] * 2
+
+
+class TestBrokerAway:
+    def test_goes_on(self, redis_jobs):
+        """A broker that goes away stops it; resumed, what it had not taken is published, and nothing twice."""
+        letters = redis_jobs.dead_letters
+        ids = fill(redis_jobs, 10)
+        away = PublishFailed("away")
+        away.__cause__ = ConnectionError("refused")
+        real = letters.publisher
+        letters.publisher = Refusing(real, {ids[4]: away})
+        result = letters.replay(Filter())
+        assert (result.published, result.state) == (4, "stopped")
+        letters.publisher = real
+        ended = letters.run(result.operation)
+        assert (ended.done, ended.position, ended.state) == (10, 10, OperationState.DONE)
+        redis_jobs.worker()
+        eventually(lambda: states(redis_jobs) == {"recovered": 10})
+        assert all(len(redis_jobs.ledger.lines(one)) == 1 for one in ids)
 
 
 class TestKilled:

@@ -46,6 +46,9 @@ RENEW_AT = 0.5
 #: Seconds after which published letters are marked, even if the batch goes on.
 MARK_EVERY = 0.5
 
+#: Seconds between two looks at letters that another replay holds.
+LOOK = 1.0
+
 #: Why a letter was not replayed, by the status of its claim.
 _SKIPPED = {
     "unknown": "no longer there",
@@ -202,10 +205,10 @@ class Replay:
         stopped = ""
         try:
             leased = self._pass(ids, total)
-            if leased:
-                self._wait(max(leased.values()), total)
-                again = self._pass(list(leased), total)
-                self._skipped[_SKIPPED["leased"]] += len(again)
+            until = time.monotonic() + max(leased.values(), default=0.0)
+            while leased and self._waited(until, total):  # dead, its lease ends; alive, it gets on with them meanwhile
+                leased = self._pass(list(leased), total)
+            self._skipped[_SKIPPED["leased"]] += len(leased)
         except PublishFailed as exc:
             stopped = f"the broker did not take a letter: {exc}"
         return ReplayResult(
@@ -357,12 +360,14 @@ class Replay:
                 self.terms.lease, exc, extra={"action": "claims_left"},
             )  # fmt: skip
 
-    def _wait(self, seconds: float, total: int) -> None:
-        """Wait for leases to end, telling so once a second."""
-        end = time.monotonic() + seconds
-        while (left := end - time.monotonic()) > 0:
-            self._tell(total, waiting=left)
-            time.sleep(min(left, 1.0))
+    def _waited(self, until: float, total: int) -> bool:
+        """Wait for leases to end, for `LOOK` seconds at most, telling so; False: the time was over before."""
+        left = until - time.monotonic()
+        if left <= 0:
+            return False
+        self._tell(total, waiting=left)
+        time.sleep(min(left + 0.05, LOOK))  # a little more than the lease, for its last millisecond
+        return True
 
     def _tell(self, total: int, waiting: float | None = None) -> None:
         self._progress(Progress(total, self._published, self._skipped.total(), len(self._failed), waiting))

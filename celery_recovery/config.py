@@ -297,6 +297,14 @@ class Settings:
         default=True,
         metadata=_about(_flag, "Whether workers go on with replays, discards and the like whose tool has died."),
     )
+    flower_operators: tuple[str, ...] = field(
+        default=(),
+        metadata=_about(
+            _each(_text),
+            "Users of Flower who may act on its Recovery pages, `*` and `?` match; all others only look. Empty: "
+            "everybody who has logged in.",
+        ),
+    )
     stats: bool = field(
         default=True,
         metadata=_about(_flag, "Whether attempts, recoveries and exhaustions are counted."),

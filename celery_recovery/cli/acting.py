@@ -12,7 +12,7 @@ from celery_recovery.cli.confirmation import Verb, show_selection
 from celery_recovery.cli.failures import CommandFailure, ExitCode
 from celery_recovery.cli.filters import filter_options
 from celery_recovery.cli.session import Session
-from celery_recovery.cli.text import counted, visible
+from celery_recovery.text import counted, visible
 
 if TYPE_CHECKING:
     from celery_recovery.dead_letters.filter import Filter

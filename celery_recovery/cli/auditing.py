@@ -13,7 +13,7 @@ import click
 from celery_recovery.cli.command import RecoveryCommand, option
 from celery_recovery.cli.session import session
 from celery_recovery.cli.table import Column
-from celery_recovery.cli.text import moment
+from celery_recovery.text import moment
 
 __all__ = ("audit",)
 

@@ -19,10 +19,10 @@ from celery_recovery.cli.filters import filter_options
 from celery_recovery.cli.looking import LIST
 from celery_recovery.cli.progress import display
 from celery_recovery.cli.session import Session, session
-from celery_recovery.cli.text import counted
 from celery_recovery.dead_letters.carrying import line_of, read_line
 from celery_recovery.dead_letters.search import batches
 from celery_recovery.exceptions import ConfigurationError
+from celery_recovery.text import counted
 
 if TYPE_CHECKING:
     from celery_recovery.dead_letters.filter import Filter

@@ -16,8 +16,8 @@ from celery_recovery.cli.editing import import_tasks
 from celery_recovery.cli.failures import ExitCode
 from celery_recovery.cli.following import FOR_PEOPLE, following
 from celery_recovery.cli.session import Session, session
-from celery_recovery.cli.text import counted
 from celery_recovery.dead_letters.scope import DISCARD, RESTORE, REVIEW
+from celery_recovery.text import counted
 
 if TYPE_CHECKING:
     from celery_recovery.dead_letters.filter import Filter

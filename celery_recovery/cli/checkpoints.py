@@ -19,8 +19,8 @@ from celery_recovery.cli.failures import CommandFailure, ExitCode
 from celery_recovery.cli.output import Output
 from celery_recovery.cli.progress import display
 from celery_recovery.cli.table import Column
-from celery_recovery.cli.text import age, cut, duration, moment, visible
 from celery_recovery.redact import Redactor
+from celery_recovery.text import age, cut, duration, moment, visible
 
 if TYPE_CHECKING:
     from celery_recovery.checkpoint import CheckpointStore, SavedCheckpoint

@@ -17,8 +17,8 @@ from celery_recovery.cli.acting import ACTION
 from celery_recovery.cli.circuits_board import Board, board, counted_circuits, matching, show_circuits
 from celery_recovery.cli.command import RecoveryCommand, option
 from celery_recovery.cli.failures import CommandFailure, ExitCode
-from celery_recovery.cli.text import duration, visible
 from celery_recovery.exceptions import StoreUnavailable
+from celery_recovery.text import duration, visible
 
 if TYPE_CHECKING:
     from celery_recovery.circuit.policy import CircuitPolicy

@@ -14,8 +14,8 @@ import click
 from celery_recovery.cli.failures import CommandFailure, ExitCode
 from celery_recovery.cli.output import Output
 from celery_recovery.cli.table import Column
-from celery_recovery.cli.text import age, duration
 from celery_recovery.redact import Redactor
+from celery_recovery.text import age, duration
 
 if TYPE_CHECKING:
     from celery_recovery.circuit.circuits import Circuits

@@ -15,7 +15,7 @@ from celery_recovery.cli.command import RecoveryCommand, option
 from celery_recovery.cli.failures import CommandFailure, ExitCode
 from celery_recovery.cli.output import Output
 from celery_recovery.cli.table import Column
-from celery_recovery.cli.text import age, moment
+from celery_recovery.text import age, moment
 
 if TYPE_CHECKING:
     from celery_recovery.circuit.policy import CircuitPolicy

@@ -13,11 +13,11 @@ import click
 from celery_recovery.cli.failures import CommandFailure, ExitCode
 from celery_recovery.cli.figures import show_breakdown
 from celery_recovery.cli.filters import usage
-from celery_recovery.cli.text import counted
 from celery_recovery.dead_letters.breakdown import Breakdown
 from celery_recovery.dead_letters.filter import Filter
 from celery_recovery.dead_letters.scope import Scope, either
 from celery_recovery.exceptions import ConfigurationError
+from celery_recovery.text import counted
 
 if TYPE_CHECKING:
     from celery_recovery.cli.session import Session

@@ -18,12 +18,12 @@ from celery_recovery.cli.filters import usage
 from celery_recovery.cli.following import FOR_PEOPLE, following
 from celery_recovery.cli.output import Output
 from celery_recovery.cli.session import Session, session
-from celery_recovery.cli.text import counted, cut, visible
 from celery_recovery.dead_letters.editing import Edit
 from celery_recovery.dead_letters.filter import Filter
 from celery_recovery.dead_letters.queue import what_is_edited
 from celery_recovery.dead_letters.scope import EDIT
 from celery_recovery.exceptions import ConfigurationError
+from celery_recovery.text import counted, cut, visible
 
 __all__ = ("edit", "import_tasks", "show_change")
 

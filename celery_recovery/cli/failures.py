@@ -9,7 +9,6 @@ import click
 import redis
 from kombu.exceptions import OperationalError
 
-from celery_recovery.cli.text import visible
 from celery_recovery.exceptions import (
     ConfigurationError,
     GroupNotFound,
@@ -18,6 +17,7 @@ from celery_recovery.exceptions import (
     PublishFailed,
     StoreUnavailable,
 )
+from celery_recovery.text import visible
 
 __all__ = ("CommandFailure", "ExitCode", "broker_away", "explained")
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from celery_recovery.cli.output import Output
 from celery_recovery.cli.table import Column
-from celery_recovery.cli.text import age, short_class
 from celery_recovery.dead_letters.breakdown import Breakdown
 from celery_recovery.dead_letters.figures import TABLES
+from celery_recovery.text import age, short_class
 
 if TYPE_CHECKING:
     from celery_recovery.cli.session import Session

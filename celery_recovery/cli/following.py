@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from celery_recovery.cli.failures import CommandFailure, ExitCode
 from celery_recovery.cli.progress import Stopped, display, stoppable
 from celery_recovery.cli.session import Session
-from celery_recovery.cli.text import counted, duration
 from celery_recovery.exceptions import StoreUnavailable
+from celery_recovery.text import counted, duration
 
 if TYPE_CHECKING:
     from celery_recovery.dead_letters.replay import Progress

@@ -15,7 +15,7 @@ from celery_recovery.cli.letters import show_letters
 from celery_recovery.cli.output import Output
 from celery_recovery.cli.session import Session, session
 from celery_recovery.cli.table import Column
-from celery_recovery.cli.text import age, moment, short_class
+from celery_recovery.text import age, moment, short_class
 
 if TYPE_CHECKING:
     from celery_recovery.dead_letters.groups import ErrorGroup

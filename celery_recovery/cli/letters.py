@@ -8,7 +8,7 @@ from typing import Any
 
 from celery_recovery.cli.output import Output
 from celery_recovery.cli.table import Column
-from celery_recovery.cli.text import age, duration, moment, number, short_class
+from celery_recovery.text import age, duration, moment, number, short_class
 
 __all__ = ("show_letter", "show_letters")
 

@@ -15,10 +15,10 @@ from celery_recovery.cli.figures import group_documents, show_breakdown, show_gr
 from celery_recovery.cli.filters import filter_options
 from celery_recovery.cli.letters import show_letter, show_letters
 from celery_recovery.cli.session import PATIENCE, Session, session
-from celery_recovery.cli.text import moment, visible
 from celery_recovery.dead_letters.breakdown import Breakdown
 from celery_recovery.dead_letters.scope import Scope
 from celery_recovery.dead_letters.state import OPEN, LetterState
+from celery_recovery.text import moment, visible
 
 if TYPE_CHECKING:
     from celery_recovery.dead_letters.filter import Filter

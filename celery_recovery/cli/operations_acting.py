@@ -18,7 +18,7 @@ from celery_recovery.cli.following import following, goes_on_with
 from celery_recovery.cli.output import Output
 from celery_recovery.cli.session import Session, session
 from celery_recovery.cli.table import Column
-from celery_recovery.cli.text import age, duration, moment
+from celery_recovery.text import age, duration, moment
 
 if TYPE_CHECKING:
     from celery_recovery.operations.operation import Operation

@@ -18,7 +18,7 @@ from typing import IO, Any
 import click
 
 from celery_recovery.cli.table import Column, rendered
-from celery_recovery.cli.text import cut, visible
+from celery_recovery.text import cut, visible
 
 __all__ = ("Output",)
 

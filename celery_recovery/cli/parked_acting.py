@@ -18,8 +18,8 @@ from celery_recovery.cli.failures import CommandFailure, ExitCode
 from celery_recovery.cli.parked_filters import Lot, counted_tasks, lot, parked_filter_options
 from celery_recovery.cli.progress import Stopped, display, stoppable
 from celery_recovery.cli.table import Column
-from celery_recovery.cli.text import visible
 from celery_recovery.parking import ParkingResult
+from celery_recovery.text import visible
 
 if TYPE_CHECKING:
     from celery_recovery.parking import ParkedFilter

@@ -14,7 +14,7 @@ from celery_recovery.cli.failures import CommandFailure, ExitCode
 from celery_recovery.cli.output import Output
 from celery_recovery.cli.parked_filters import Lot, lot, parked_filter_options
 from celery_recovery.cli.table import Column
-from celery_recovery.cli.text import age, duration
+from celery_recovery.text import age, duration
 
 if TYPE_CHECKING:
     from celery_recovery.parking import ParkedFilter

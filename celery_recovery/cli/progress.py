@@ -12,7 +12,7 @@ from types import FrameType
 from typing import Any, Protocol
 
 from celery_recovery.cli.output import Output
-from celery_recovery.cli.text import duration
+from celery_recovery.text import duration
 
 __all__ = ("Display", "Stopped", "display", "stoppable")
 

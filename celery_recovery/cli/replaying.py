@@ -14,9 +14,9 @@ from celery_recovery.cli.failures import CommandFailure, ExitCode
 from celery_recovery.cli.filters import usage
 from celery_recovery.cli.following import FOR_PEOPLE, following, goes_on_with
 from celery_recovery.cli.session import Session, session
-from celery_recovery.cli.text import counted, duration
 from celery_recovery.dead_letters.scope import REPLAY
 from celery_recovery.exceptions import ConfigurationError
+from celery_recovery.text import counted, duration
 
 if TYPE_CHECKING:
     from celery_recovery.dead_letters.filter import Filter

@@ -14,8 +14,8 @@ from celery_recovery.cli.confirmation import Verb, aim, confirm, look_up
 from celery_recovery.cli.failures import CommandFailure, ExitCode
 from celery_recovery.cli.following import FOR_PEOPLE, following
 from celery_recovery.cli.session import Session, session
-from celery_recovery.cli.text import counted
 from celery_recovery.dead_letters.scope import ANNOTATE, REVIEWED, TAKE
+from celery_recovery.text import counted
 
 if TYPE_CHECKING:
     from celery_recovery.dead_letters.filter import Filter

@@ -13,8 +13,8 @@ import click
 
 from celery_recovery.cli.failures import ExitCode, broker_away
 from celery_recovery.cli.output import Output
-from celery_recovery.cli.text import counted
 from celery_recovery.redact import Redactor
+from celery_recovery.text import counted
 
 if TYPE_CHECKING:
     from celery import Celery

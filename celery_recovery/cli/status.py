@@ -14,7 +14,7 @@ from celery_recovery.cli.figures import group_documents, show_groups, show_state
 from celery_recovery.cli.parked_looking import show_parking
 from celery_recovery.cli.session import Session, session
 from celery_recovery.cli.table import Column
-from celery_recovery.cli.text import age
+from celery_recovery.text import age
 
 if TYPE_CHECKING:
     from celery_recovery.cli.output import Output

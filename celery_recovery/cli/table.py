@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from celery_recovery.cli.text import cut, padded, width
+from celery_recovery.text import cut, padded, width
 
 __all__ = ("Column", "rendered")
 

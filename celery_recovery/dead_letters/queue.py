@@ -226,6 +226,7 @@ class DeadLetterQueue:
         by: str | None = None,
         via: str = "code",
         unattended: bool = False,
+        only_begin: bool = False,
         progress: Callable[[Progress], None] = lambda _: None,
     ) -> ReplayResult:
         """Publish letters again, the oldest death first.
@@ -234,7 +235,8 @@ class DeadLetterQueue:
         letters per second (None: as fast as it goes), `limit` the most letters, `to_queue` another queue than the one
         they came from. `regroup` sends the items of one batch as one task (`rate` is then in messages). `force`
         replays what was replayed `max_replays` times already. With a `canary` it goes in growing steps, waits for how
-        they end, and stops by itself. `unattended`: when this process dies, a worker goes on with it. `progress` is
+        they end, and stops by itself. `unattended`: when this process dies, a worker goes on with it; `only_begin`:
+        it is written down, and a worker is to run all of it. `progress` is
         called after each batch, and once a second while it waits. Raises `ConfigurationError` for a rate or limit that
         makes no sense, and for a filter that names a finished state.
         """
@@ -247,8 +249,9 @@ class DeadLetterQueue:
             "max_replays": None if force else max_replays, "lease": lease,
             "canary": canary.to_dict() if canary is not None else None,
         }  # fmt: skip
-        operation = self._begin("replay", selection, ids, terms, reason=reason, by=by, via=via, unattended=unattended)
-        return _replay_result(self.run(operation, progress=progress) if operation else None)
+        operation = self._begin("replay", selection, ids, terms, reason=reason, by=by, via=via,
+                                unattended=unattended or only_begin)  # fmt: skip
+        return _replay_result(self._through(operation, progress, only_begin=only_begin) if operation else None)
 
     def discard(  # noqa: PLR0913
         self,
@@ -261,6 +264,7 @@ class DeadLetterQueue:
         dry_run: bool = False,
         rate: float | None = None,
         unattended: bool = False,
+        only_begin: bool = False,
         progress: Callable[[Progress], None] = lambda _: None,
     ) -> ActionResult:
         """Drop letters. A held one fails first, with its chord and chain: nobody may wait for it any longer.
@@ -269,7 +273,7 @@ class DeadLetterQueue:
         """
         return self._move(
             "discard", DISCARD, selection, reason=reason, by=by, via=via, limit=limit, dry_run=dry_run, rate=rate,
-            unattended=unattended, progress=progress,
+            unattended=unattended, only_begin=only_begin, progress=progress,
         )  # fmt: skip
 
     def send_to_review(
@@ -281,11 +285,12 @@ class DeadLetterQueue:
         via: str = "code",
         dry_run: bool = False,
         unattended: bool = False,
+        only_begin: bool = False,
         progress: Callable[[Progress], None] = lambda _: None,
     ) -> ActionResult:
         """Set failed letters aside for a person."""
         return self._move("review", REVIEW, selection, reason=reason, by=by, via=via, dry_run=dry_run,
-                          unattended=unattended, progress=progress)  # fmt: skip
+                          unattended=unattended, only_begin=only_begin, progress=progress)  # fmt: skip
 
     def restore(
         self,
@@ -296,11 +301,12 @@ class DeadLetterQueue:
         via: str = "code",
         dry_run: bool = False,
         unattended: bool = False,
+        only_begin: bool = False,
         progress: Callable[[Progress], None] = lambda _: None,
     ) -> ActionResult:
         """Put letters back among the failed: out of review or, when asked for by id or state, discarded ones."""
         return self._move("restore", RESTORE, selection, reason=reason, by=by, via=via, dry_run=dry_run,
-                          unattended=unattended, progress=progress)  # fmt: skip
+                          unattended=unattended, only_begin=only_begin, progress=progress)  # fmt: skip
 
     def resolve_group(
         self, fingerprint: str, *, version: str = "", note: str = "", by: str | None = None, via: str = "code"
@@ -385,7 +391,7 @@ class DeadLetterQueue:
                     plan.add(letter, self.app, edit, samples)
         return plan
 
-    def edit(
+    def edit(  # noqa: PLR0913
         self,
         selection: Selection,
         edit: Edit | Sequence[str],
@@ -395,6 +401,7 @@ class DeadLetterQueue:
         via: str = "code",
         limit: int | None = None,
         unattended: bool = False,
+        only_begin: bool = False,
         progress: Callable[[Progress], None] = lambda _: None,
     ) -> ActionResult:
         """Change the arguments of letters, or the item of a batch that they carry (see `editing.py`).
@@ -410,10 +417,11 @@ class DeadLetterQueue:
         if plan.first_problem is not None:
             raise plan.first_problem
         terms = {"states": [state.value for state in states], "rate": None, "edit": edit.to_dict()}
-        operation = self._begin("edit", selection, ids, terms, reason=reason, by=by, via=via, unattended=unattended)
+        operation = self._begin("edit", selection, ids, terms, reason=reason, by=by, via=via,
+                                unattended=unattended or only_begin)  # fmt: skip
         if not operation:
             return ActionResult(selected=0, done=0)
-        ended = self.run(operation, progress=progress)
+        ended = self._through(operation, progress, only_begin=only_begin)
         return ActionResult(selected=ended.selected, done=ended.done, warnings=ended.skipped, operation=ended.id)
 
     def undo_edit(self, letter_id: str, *, reason: str = "", by: str | None = None, via: str = "code") -> Letter:
@@ -469,6 +477,7 @@ class DeadLetterQueue:
         via: str,
         dry_run: bool,
         unattended: bool,
+        only_begin: bool,
         progress: Callable[[Progress], None],
         limit: int | None = None,
         rate: float | None = None,
@@ -478,11 +487,16 @@ class DeadLetterQueue:
         if dry_run:
             return ActionResult(selected=sum(1 for _ in ids), done=0, dry_run=True)
         terms = {"states": [state.value for state in states], "rate": rate}
-        operation = self._begin(kind, selection, ids, terms, reason=reason, by=by, via=via, unattended=unattended)
+        operation = self._begin(kind, selection, ids, terms, reason=reason, by=by, via=via,
+                                unattended=unattended or only_begin)  # fmt: skip
         if not operation:
             return ActionResult(selected=0, done=0)
-        ended = self.run(operation, progress=progress)
+        ended = self._through(operation, progress, only_begin=only_begin)
         return ActionResult(selected=ended.selected, done=ended.done, warnings=ended.warnings, operation=ended.id)
+
+    def _through(self, operation: str, progress: Callable[[Progress], None], *, only_begin: bool) -> Operation:
+        """Run it, or leave it to whoever runs unattended ones."""
+        return self.operations.get(operation) if only_begin else self.run(operation, progress=progress)
 
     def _begin(self, kind: str, selection: Selection, ids: Iterator[str], terms: Mapping[str, Any], *, reason: str,
                by: str | None, via: str, unattended: bool) -> str:  # fmt: skip

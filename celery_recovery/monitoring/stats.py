@@ -221,7 +221,28 @@ class SuccessRateMonitor:
         rates = [_rate(name, error_type, outcomes) for (name, error_type), outcomes in totals.items()]
         return sorted(rates, key=lambda rate: (-rate.attempts, rate.task, rate.error_type))
 
+    def series(self, since: float, step: float = 3600.0) -> dict[str, list[int]]:
+        """What was counted since then (unix s) in each `step` seconds, oldest first.
+
+        `"failed"` attempts of any end, `"recovered"` tasks, `"dead_lettered"` ones. Raises `StoreUnavailable`.
+        """
+        now = time.time()
+        begin = int(max(since, now - self.retention)) // BUCKET * BUCKET
+        places = int((now - begin) // step) + 1
+        told = {name: [0] * places for name in ("failed", "recovered", "dead_lettered")}
+        for bucket, _, _, outcome, count in self._buckets(range(begin, int(now) + 1, BUCKET)):
+            if outcome in (FIRST_TRY, SNOOZED) or outcome.startswith(WATCHED):
+                continue
+            at = min(int((bucket - begin) // step), places - 1)
+            told["recovered" if outcome == RECOVERED else "failed"][at] += count
+            if outcome in DEAD_LETTERED:
+                told["dead_lettered"][at] += count
+        return told
+
     def _read(self, buckets: range) -> Iterable[tuple[str, str, str, int]]:
+        return (rest for _, *rest in self._buckets(buckets))  # type: ignore[misc]
+
+    def _buckets(self, buckets: range) -> Iterable[tuple[int, str, str, str, int]]:
         if self._client is None:
             return
         for first in range(0, len(buckets), READ_BATCH):
@@ -230,10 +251,10 @@ class SuccessRateMonitor:
                 for bucket in buckets[first : first + READ_BATCH]:
                     pipe.hgetall(self._keys.rates(bucket))
                 replies: list[dict[bytes, bytes]] = pipe.execute()
-            for reply in replies:
+            for bucket, reply in zip(buckets[first : first + READ_BATCH], replies, strict=True):
                 for key, count in reply.items():
                     name, error_type, outcome = json.loads(key)
-                    yield name, error_type, outcome, int(count)
+                    yield bucket, name, error_type, outcome, int(count)
 
 
 #: Monitors of this process: to be flushed when it ends, and to begin anew in a forked child.

@@ -31,6 +31,7 @@ class Operator:
     def __init__(self, letters: DeadLetterQueue) -> None:
         self.letters = letters
         self.stopped = threading.Event()
+        self._woken = threading.Event()
         self._thread: threading.Thread | None = None
         self._random = random.SystemRandom()
 
@@ -42,13 +43,19 @@ class Operator:
     def stop(self, timeout: float = 5.0) -> None:
         """Ask it to end, after its batch, and wait up to `timeout` seconds; the next worker goes on."""
         self.stopped.set()
+        self._woken.set()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(timeout)
 
+    def wake(self) -> None:
+        """Look now: something has just been asked for."""
+        self._woken.set()
+
     def work(self) -> None:
         """Look, and go on with what is found, until stopped. Nothing ends it but that."""
-        while not self.stopped.wait(self._random.uniform(0.5, 1.5) * self.turn()):
-            pass
+        while not self.stopped.is_set():
+            self._woken.wait(self._random.uniform(0.5, 1.5) * self.turn())
+            self._woken.clear()
 
     def turn(self) -> float:
         """Go on with what nobody runs; returns the seconds until the next look."""

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from celery_recovery.cli.table import Column, rendered
-from celery_recovery.cli.text import age, cut, duration, moment, number, padded, short_class, visible, width
+from celery_recovery.text import age, cut, duration, moment, number, padded, short_class, visible, width
 
 
 @given(st.text(st.characters()))

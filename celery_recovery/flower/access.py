@@ -1,0 +1,174 @@
+"""Who may see and who may act, and what every page has in common.
+
+Flower's own login decides who sees the pages. Who may act:
+
+- somebody has to have logged in (`--basic-auth`, `--auth`), or `FLOWER_UNAUTHENTICATED_API` has to say that nobody
+  need: Flower listens to the whole network without a login by default;
+- not where Flower is `--read-only`;
+- with `recovery_flower_operators`, only those whom it names.
+
+Every request that is not a mere look carries Tornado's XSRF token, which Flower itself asks for in some cases only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import os
+from base64 import b64decode
+from collections.abc import Callable
+from fnmatch import fnmatchcase
+from typing import Any, TypeVar
+
+import tornado.web
+from flower.utils import strtobool  # type: ignore[import-untyped]
+from flower.views import BaseHandler  # type: ignore[import-untyped]
+from tornado.httputil import url_concat
+
+from celery_recovery.dead_letters.queue import DeadLetterQueue
+from celery_recovery.exceptions import (
+    ConfigurationError,
+    GroupNotFound,
+    LetterNotFound,
+    OperationNotFound,
+    RecoveryError,
+    StoreUnavailable,
+)
+from celery_recovery.flower import showing
+from celery_recovery.recovery import Recovery
+from celery_recovery.redact import Redactor
+
+__all__ = ("Page",)
+
+T = TypeVar("T")
+
+
+class Page(BaseHandler):  # type: ignore[misc]  # Flower is untyped
+    """What all of our pages do."""
+
+    recovery: Recovery
+    letters: DeadLetterQueue
+    redact: Redactor
+
+    def set_default_headers(self) -> None:
+        """Nobody else's page reads or frames ours, whatever Flower allows for its own."""
+        super().set_default_headers()
+        for name in ("Origin", "Headers", "Methods"):
+            self.clear_header(f"Access-Control-Allow-{name}")
+        self.set_header("X-Frame-Options", "DENY")
+        self.set_header("X-Content-Type-Options", "nosniff")
+        self.set_header("Referrer-Policy", "same-origin")
+        self.set_header("Cache-Control", "no-store")
+
+    def check_xsrf_cookie(self) -> None:
+        """Always, and not only in the cases that Flower sees a need for."""
+        tornado.web.RequestHandler.check_xsrf_cookie(self)
+
+    def prepare(self) -> None:
+        """See to login, token and rights, before anything else."""
+        super().prepare()
+        if not self.current_user:
+            raise tornado.web.HTTPError(401)
+        if self.request.method not in ("GET", "HEAD"):
+            self.check_xsrf_cookie()
+            if not self.may_operate:
+                raise tornado.web.HTTPError(403, self.why_not)
+        self.recovery = Recovery.of(self.capp)
+
+    # -- who
+
+    @property
+    def user(self) -> str:
+        """Who has logged in; empty: nobody had to."""
+        if isinstance(self.current_user, (str, bytes)):
+            return self.current_user.decode() if isinstance(self.current_user, bytes) else self.current_user
+        scheme, _, coded = self.request.headers.get("Authorization", "").partition(" ")
+        if not self.application.options.basic_auth or scheme != "Basic":
+            return ""
+        return b64decode(coded).decode("utf-8", "replace").partition(":")[0]  # Flower has checked it
+
+    @property
+    def by(self) -> str:
+        """The same, for the record."""
+        return self.user or f"somebody at {self.request.remote_ip}"
+
+    @property
+    def why_not(self) -> str:
+        """Why this user may not act; empty: they may."""
+        options = self.application.options
+        if getattr(options, "read_only", False):
+            return "This Flower is read-only."
+        if not (options.basic_auth or options.auth or self.is_open):
+            return "Nobody can act without a login: start Flower with --basic-auth or --auth."
+        operators = Recovery.of(self.capp).settings.flower_operators
+        if operators and not any(fnmatchcase(self.user, one) for one in operators):
+            return f"{self.user or 'Nobody'} may look, but not act (recovery_flower_operators)."
+        return ""
+
+    @property
+    def is_open(self) -> bool:
+        """Flower was told that its API needs no login."""
+        return bool(strtobool(os.environ.get("FLOWER_UNAUTHENTICATED_API") or "false"))
+
+    @property
+    def may_operate(self) -> bool:
+        """Whether this user may act."""
+        return not self.why_not
+
+    # -- doing and showing
+
+    async def aside(self, function: Callable[..., T], *args: Any, **options: Any) -> T:
+        """Call it in a thread: Redis may be slow, and Flower has one loop."""
+        return await asyncio.get_running_loop().run_in_executor(None, functools.partial(function, *args, **options))
+
+    async def connect(self) -> None:
+        """The store, or `ConfigurationError` and `StoreUnavailable`."""
+        self.letters = await self.aside(lambda: self.recovery.dead_letters)
+        self.redact = Redactor(self.recovery.settings.redact)
+
+    def show(self, template: str, tab: str, **what: Any) -> None:
+        """Render one of our templates."""
+        known = {name: getattr(showing, name) for name in showing.__all__}
+        self.render(f"recovery_{template}.html", tab=tab, page=self, **known, **what)
+
+    def place(self, name: str) -> str:
+        """The address of one of our pages."""
+        return str(self.reverse_url(name))
+
+    def at(self, page: str, /, **query: Any) -> str:
+        """The same, with a query."""
+        pairs = [
+            (key, str(one))
+            for key, value in query.items()
+            if value not in (None, "")
+            for one in (value if isinstance(value, (list, tuple)) else (value,))
+        ]
+        return url_concat(self.place(page), pairs)
+
+    def one(self, name: str, default: str = "") -> str:
+        """One value of the query."""
+        return str(self.get_query_argument(name, default) or default)
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        """What an operator can do something about is told in a sentence."""
+        exc = kwargs.get("exc_info", (None, None))[1]
+        codes = (
+            (StoreUnavailable, 503), ((LetterNotFound, GroupNotFound, OperationNotFound), 404),
+            (ConfigurationError, 400), (RecoveryError, 400),
+        )  # fmt: skip
+        code = next((code for kind, code in codes if isinstance(exc, kind)), None)
+        if code is not None:
+            message = str(exc)
+        elif isinstance(exc, tornado.web.HTTPError) and status_code in (400, 403, 404, 405):
+            code, message = status_code, exc.log_message or exc.reason or ""
+        else:
+            super().write_error(status_code, **kwargs)
+            return
+        self.set_status(code)
+        self.show("message", "", title={503: "Redis is away", 404: "Not there", 403: "Not allowed"}.get(
+            code, "That does not work"), message=message)  # fmt: skip
+
+    def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
+        """What is told on the page needs no traceback in the log."""
+        if not isinstance(value, RecoveryError):
+            super().log_exception(typ, value, tb)

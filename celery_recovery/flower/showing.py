@@ -1,0 +1,80 @@
+"""What the templates call to show things: texts made harmless and short, times, pictures. Templates escape."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from tornado.escape import xhtml_escape
+
+from celery_recovery.text import age, duration, moment, short_class, visible
+
+__all__ = ("ago", "bars", "block", "duration", "moment", "number", "plain", "share", "short_class", "shown", "tone")
+
+#: Characters of a text in a line and in a block that are shown.
+_LINE, _BLOCK = 300, 20_000
+#: State of anything -> Bootstrap's word for its colour.
+_TONES = {
+    "failed": "danger", "review": "warning", "retry": "info", "replayed": "info", "recovered": "success",
+    "discarded": "secondary", "open": "danger", "forced_open": "danger", "half_open": "warning", "closed": "success",
+    "disabled": "secondary", "resolved": "success", "ignored": "secondary", "running": "info", "paused": "warning",
+    "stopped": "danger", "done": "success", "cancelled": "secondary", "preparing": "info",
+}  # fmt: skip
+
+
+def shown(text: Any, most: int = _LINE) -> str:
+    """On one line, control characters spelled out, not too long. The template escapes it."""
+    whole = "" if text is None else str(text)
+    return visible(whole[:most]) + (f"… ({len(whole)} characters)" if len(whole) > most else "")
+
+
+def block(text: Any, most: int = _BLOCK) -> str:
+    """Several lines, of which each is harmless."""
+    whole = "" if text is None else str(text)
+    lines = "\n".join(visible(line.expandtabs(4)) for line in whole[:most].split("\n"))
+    return lines + (f"\n… ({len(whole)} characters)" if len(whole) > most else "")
+
+
+def plain(value: Any) -> str:
+    """A value of an argument as JSON, indented."""
+    return block(value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False, default=str))
+
+
+def ago(then: float | None) -> str:
+    """`5m ago`; empty for no time."""
+    return f"{age(then)} ago" if then else ""
+
+
+def number(value: Any) -> str:
+    """With thousands apart."""
+    return f"{value:,}" if isinstance(value, (int, float)) else str(value)
+
+
+def share(value: float | None) -> str:
+    """In percent."""
+    return "-" if value is None else f"{value:.0%}" if value >= 0.1 or not value else f"{value:.1%}"
+
+
+def tone(state: Any) -> str:
+    """Bootstrap's colour for a state."""
+    return _TONES.get(str(state), "secondary")
+
+
+def bars(counts: Sequence[int], *, width: int = 144, height: int = 28, label: str = "", unit: str = "hour") -> str:
+    """A bar for each count, as an SVG that takes the colour of the text. Its text is escaped here."""
+    if not counts:
+        return ""
+    most, step = max(counts) or 1, width / len(counts)
+    drawn = "".join(
+        f'<rect x="{at * step:.1f}" y="{height - tall:.1f}" width="{max(step - 1, 0.5):.1f}" height="{tall:.1f}"/>'
+        for at, count in enumerate(counts)
+        if (tall := max(height * count / most, 1.5) if count else 0)
+    )
+    said = f"{label}: " if label else ""
+    title = xhtml_escape(f"{said}{sum(counts):,} in {len(counts)} {unit}s, at most {max(counts):,} in one")
+    return (
+        f'<svg class="recovery-bars" role="img" viewBox="0 0 {width} {height}" preserveAspectRatio="none" '
+        f'aria-label="{title}"><title>{title}</title>{drawn}'
+        f'<line x1="0" x2="{width}" y1="{height}" y2="{height}"/></svg>'
+    )

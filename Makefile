@@ -30,14 +30,15 @@ chaos: $(VENV)/.dev ## The long tests, death at every I/O step, a soak; MINUTES=
 	$(BIN)/python -m tests.chaos all $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 .PHONY: oldest
-oldest: $(VENV)-oldest/.test ## The life of a failing task and canvas, on the oldest Celery that is supported
+oldest: $(VENV)-oldest/.test ## The life of a failing task, canvas and Flower, on the oldest Celery and Flower that are supported
 	$(VENV)-oldest/bin/pytest -q tests/unit/test_task.py tests/integration/test_life_of_a_failing_task.py \
 	  tests/integration/test_canvas.py -k "not rabbitmq"
+	$(VENV)-oldest/bin/pytest -q tests/integration/test_flower.py -k "not browser"
 
 $(VENV)-oldest/.test: pyproject.toml
 	@[ -n "$(PYTHON)" ] || { echo "No Python of 3.10 or newer with the venv module was found."; exit 1; }
 	$(PYTHON) -m venv $(VENV)-oldest
-	$(VENV)-oldest/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test]' 'celery[redis]==5.6.*'
+	$(VENV)-oldest/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test]' 'celery[redis]==5.6.*' 'flower==2.0.*'
 	@touch $@
 
 .PHONY: lint

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
+from urllib.parse import unquote, urlencode
 
 from celery_recovery.audit import recorded
 from celery_recovery.dead_letters.editing import Edit
@@ -112,14 +113,14 @@ class _Acting(Page):
 
     async def connect(self) -> None:
         await super().connect()
-        name = self.get_body_argument("verb", "")
+        name = self.one("verb")
         if name not in VERBS:
             raise ConfigurationError.of("verb", expected=f"one of {', '.join(VERBS)}", got=name)
         self.verb = VERBS[name]
-        self.target = self.get_body_argument("target", "")
-        self.ids = tuple(dict.fromkeys(one for one in self.get_body_arguments("id") if one))
-        self.where = asked(self.get_body_argument("where", ""))
-        everything = self.get_body_argument("all", "")
+        self.target = unquote(self.one("target"))
+        self.ids = tuple(dict.fromkeys(unquote(one) for one in self.given("id") if one))
+        self.where = asked(self.one("where"))
+        everything = self.one("all")
         if self.verb.of in ("letters", "parked") and not self.ids and not self.where and not everything:
             raise ConfigurationError.of("letters", expected="some that are ticked, or all that match", got="none")
 
@@ -152,7 +153,7 @@ class Confirm(_Acting):
         return self.place("recovery-letters" if self.verb.of == "letters" else "recovery")
 
     def _gather(self) -> dict[str, Any]:
-        known: dict[str, Any] = {"count": None, "tables": (), "where": self.get_body_argument("where", "")}
+        known: dict[str, Any] = {"count": None, "tables": (), "where": self.one("where")}
         if self.verb.scope is not None:
             where = Filter(ids=self.ids) if self.ids else self._frozen()
             found = self.letters.breakdown(self.verb.scope.within(where))
@@ -174,8 +175,6 @@ class Confirm(_Acting):
         return filter_of(self.where)
 
     def _words(self) -> str:
-        from urllib.parse import urlencode
-
         return urlencode(self.where, doseq=True)
 
 
@@ -191,7 +190,7 @@ class Act(_Acting):
         self.redirect(place, status=303)
 
     def _text(self, name: str) -> str:
-        return str(self.get_body_argument(name, "")).strip()
+        return self.one(name).strip()
 
     def _number(self, name: str) -> float | None:
         given = self._text(name)

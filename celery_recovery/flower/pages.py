@@ -93,7 +93,7 @@ class Letters(Page):
 
     async def get(self) -> None:
         await self.connect()
-        query = {name: self.get_query_arguments(name) for name in FILTERS}
+        query = {name: self.given(name) for name in FILTERS}
         options = asked(query)
         where = filter_of(options if "state" in options or "id" in options else {**options, "state": list(OPEN)})
         cursor = self.one("cursor") or None
@@ -135,7 +135,7 @@ class Groups(Page):
     async def get(self) -> None:
         await self.connect()
         known = {state.value for state in GroupState}
-        states = [GroupState(one) for one in self.get_query_arguments("state") if one in known]
+        states = [GroupState(one) for one in self.given("state") if one in known]
         groups = await self.aside(
             self.letters.grouped.list, states=states or None, limit=100, newest_first=self.one("order") == "newest"
         )
@@ -186,7 +186,7 @@ class Parked(Page):
     async def get(self) -> None:
         await self.connect()
         names = ("task", "queue", "reason", "circuit", "id")
-        options = {name: some for name in names if (some := [one for one in self.get_query_arguments(name) if one])}
+        options = {name: some for name in names if (some := [one for one in self.given(name) if one])}
         parking = self.recovery.parked
         page, stats = None, None
         if parking is not None:
@@ -270,7 +270,7 @@ class Audit(Page):
 
 
 PAGES = (
-    (r"/?", Overview, "recovery"),
+    (r"", Overview, "recovery"),
     (r"/letters", Letters, "recovery-letters"),
     (r"/letter", Letter, "recovery-letter"),
     (r"/groups", Groups, "recovery-groups"),

@@ -5,12 +5,26 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import quote
 
 from tornado.escape import xhtml_escape
 
 from celery_recovery.text import age, duration, moment, short_class, visible
 
-__all__ = ("ago", "bars", "block", "duration", "moment", "number", "plain", "share", "short_class", "shown", "tone")
+__all__ = (
+    "ago",
+    "bars",
+    "block",
+    "coded",
+    "duration",
+    "moment",
+    "number",
+    "plain",
+    "share",
+    "short_class",
+    "shown",
+    "tone",
+)
 
 #: Characters of a text in a line and in a block that are shown.
 _LINE, _BLOCK = 300, 20_000
@@ -34,6 +48,11 @@ def block(text: Any, most: int = _BLOCK) -> str:
     whole = "" if text is None else str(text)
     lines = "\n".join(visible(line.expandtabs(4)) for line in whole[:most].split("\n"))
     return lines + (f"\n… ({len(whole)} characters)" if len(whole) > most else "")
+
+
+def coded(name: str) -> str:
+    """An id as a form carries it: percent-encoded, whatever characters it holds."""
+    return quote(str(name), safe=":")
 
 
 def plain(value: Any) -> str:

@@ -1,0 +1,388 @@
+"""The Recovery tab of a real Flower: read, confirmed, acted on, by a browser's requests and by a browser."""
+
+from __future__ import annotations
+
+import http.cookiejar
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.parse
+import urllib.request
+from base64 import b64encode
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from celery_recovery.dead_letters.filter import Filter
+from tests.integration.jobs_client import MODULE, Jobs, eventually
+from tests.integration.test_cli import Cli
+from tests.letters import body, letter
+from tests.services.process import free_port
+
+pytest.importorskip("flower", reason="Flower is not installed: pip install 'celery-recovery[flower]'")
+pytestmark = pytest.mark.redis
+
+HOSTILE = "<script>alert('x')</script>\x1b[31m\u202e\"'"
+PAGES = ("", "/letters", "/groups", "/circuits", "/parked", "/batches", "/operations", "/audit")
+
+
+class Answer(NamedTuple):
+    """What the server said."""
+
+    code: int
+    text: str
+    url: str
+    headers: Any
+
+
+class Browser:
+    """Requests with cookies, a login, and the token of the forms that were seen."""
+
+    def __init__(self, port: int, user: str = "", prefix: str = "") -> None:
+        self.base = f"http://127.0.0.1:{port}{prefix}"
+        self.user = user
+        self.jar = http.cookiejar.CookieJar()
+        self.opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(self.jar))
+        self.token = ""
+
+    def get(self, path: str, **query: Any) -> Answer:
+        coded = f"?{urllib.parse.urlencode(query, doseq=True)}" if query else ""
+        return self._ask(f"{self.base}/recovery{path}{coded}")
+
+    def post(self, path: str, **form: Any) -> Answer:
+        data = urllib.parse.urlencode({"_xsrf": self.token, **form}, doseq=True).encode()
+        return self._ask(f"{self.base}/recovery{path}", data)
+
+    def does(self, verb: str, **form: Any) -> Answer:
+        """Confirm and do, sending what the confirmation's form holds."""
+        if not self.token:
+            self.get("/letters")
+        confirm = self.post("/confirm", verb=verb, **form)
+        assert confirm.code == 200, confirm
+        held = dict(re.findall(r'<input type="hidden" name="(verb|target|where|all)" value="([^"]*)"', confirm.text))
+        held = {name: value.replace("&amp;", "&") for name, value in held.items()}
+        return self.post("/act", **{**form, **held})
+
+    def _ask(self, url: str, data: bytes | None = None) -> Answer:
+        request = urllib.request.Request(url, data)
+        if self.user:
+            request.add_header("Authorization", f"Basic {b64encode(self.user.encode()).decode()}")
+        try:
+            with self.opener.open(request, timeout=20) as answer:
+                text = answer.read().decode()
+                found = Answer(answer.status, text, answer.url, answer.headers)
+        except urllib.error.HTTPError as exc:
+            found = Answer(exc.code, exc.read().decode(), url, exc.headers)
+        token = re.search(r'name="_xsrf" value="([^"]+)"', found.text)
+        self.token = token[1] if token else self.token
+        return found
+
+
+class Flower:
+    """A Flower in its own process."""
+
+    def __init__(
+        self, jobs: Jobs, log: Path, *words: str, env: dict[str, str] | None = None, ours: bool = True
+    ) -> None:
+        self.port = free_port()
+        command = [
+            sys.executable, "-m", "celery", "-A", MODULE, *(("recovery",) if ours else ()), "flower",
+            f"--port={self.port}", "--address=127.0.0.1", *words,
+        ]  # fmt: skip
+        with log.open("w") as out:
+            self.process = subprocess.Popen(
+                command, cwd=log.parent, env={**Cli(jobs).env, **(env or {})}, stdout=out, stderr=out
+            )
+        self.log = log
+
+    def ready(self, prefix: str = "") -> None:
+        def answers() -> bool:
+            assert self.process.poll() is None, self.log.read_text()
+            try:
+                return Browser(self.port, prefix=prefix).get("").code in (200, 401)
+            except OSError:
+                return False
+
+        eventually(answers, timeout=40, what="Flower")
+
+    def stop(self) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(10)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+
+
+Start = Callable[..., Browser]
+
+
+@pytest.fixture
+def start(redis_jobs: Jobs, tmp_path: Path) -> Iterator[Start]:
+    """Starts Flowers; the browser that is returned has logged in as `anna` unless `user` says otherwise."""
+    begun: list[Flower] = []
+
+    def started(*words: str, user: str = "anna:secret", prefix: str = "", **options: Any) -> Browser:
+        login = (f"--basic-auth={user}",) if user else ()
+        one = Flower(redis_jobs, tmp_path / f"flower{len(begun)}.log", *login, *words, **options)
+        begun.append(one)
+        one.ready(prefix)
+        return Browser(one.port, user, prefix)
+
+    yield started
+    for one in begun:
+        one.stop()
+
+
+def store(jobs: Jobs, *tokens: str, **changes: Any) -> list[str]:
+    """Letters that run through when they are replayed, unless `task` says otherwise; returns their ids."""
+    task = changes.pop("task", f"{MODULE}.fine")
+    letters = [letter(f"id-{one}", task, body=body(one), queue="celery", **changes) for one in tokens]
+    jobs.dead_letters.store.add_many(letters)
+    return [one.id for one in letters]
+
+
+def test_every_page_shows_what_there_is(redis_jobs: Jobs, start: Start) -> None:
+    """Letters, groups and one of each, in Flower's own frame with our tab in its bar."""
+    ids = store(redis_jobs, *"abc")
+    browser = start()
+    for path in PAGES:
+        page = browser.get(path)
+        assert page.code == 200, (path, page.text)
+        assert re.search(r'<a class="nav-link[^>]*href="/recovery"[^>]*>Recovery</a>', page.text), path
+    assert all(one in browser.get("/letters").text for one in ids)
+    one = browser.get("/letter", id=ids[0])
+    assert one.code == 200
+    assert "Traceback" in one.text
+    group = redis_jobs.dead_letters.groups()[0].fingerprint
+    assert browser.get("/group", fingerprint=group).code == 200
+    assert browser.get("/circuit", name="payments").code == 200
+    assert browser.get("/letters", text="nothing has this").text.count("No dead letter matches") == 1
+    assert browser.get("/letter", id="nobody").code == 404
+    assert "expected" in browser.get("/letters", since="whenever").text
+
+
+def test_a_letter_is_replayed_from_its_page(redis_jobs: Jobs, start: Start) -> None:
+    """Confirmed first, then run by Flower itself; the audit knows who."""
+    (one,) = store(redis_jobs, "again")
+    worker = redis_jobs.worker()
+    browser = start()
+    assert "Replay" in browser.get("/letter", id=one).text
+    confirm = browser.post("/confirm", verb="replay", id=one)
+    assert "Replay 1 letter" in confirm.text
+    assert redis_jobs.dead_letters.get(one).state.value == "failed", "asked, not done"
+    done = browser.does("replay", id=one, canary="0", reason="it is mended")
+    assert "/recovery/operation?" in done.url
+    eventually(lambda: redis_jobs.dead_letters.get(one).state.value == "recovered", what="the letter to recover")
+    assert len(redis_jobs.ledger.lines("again")) == 1
+    entries = list(redis_jobs.dead_letters.audit.entries())
+    assert {(entry["by"], entry["via"]) for entry in entries} == {("anna", "flower")}
+    assert worker.running
+
+
+def test_all_that_match_are_acted_on_and_no_later_ones(redis_jobs: Jobs, start: Start) -> None:
+    """What was counted is what is done."""
+    ids = store(redis_jobs, *"abcd", error_type="validation")
+    other = store(redis_jobs, "other", error_type="network")
+    browser = start()
+    browser.get("/letters")
+    confirm = browser.post("/confirm", verb="discard", where="error_type=validation", all="1")
+    assert "Discard 4 letters" in confirm.text
+    where = re.search(r'name="where" value="([^"]*)"', confirm.text)[1].replace("&amp;", "&")  # type: ignore[index]
+    late = store(redis_jobs, "late", error_type="validation", died_at=4e9)
+    refused = browser.post("/act", verb="discard", where=where, all="1")
+    assert refused.code == 400, "a reason is asked for"
+    assert browser.post("/act", verb="discard", where=where, all="1", reason="test data").code == 200
+    state = redis_jobs.dead_letters.get
+    eventually(lambda: all(state(one).state.value == "discarded" for one in ids), what="the four to be discarded")
+    assert [state(one).state.value for one in (*other, *late)] == ["failed", "failed"]
+
+
+def test_a_canary_stops_on_the_wrong_fix_and_goes_through_on_the_right_one(redis_jobs: Jobs, start: Start) -> None:
+    """Found as a group, replayed before anything is mended, mended, resumed."""
+    store(redis_jobs, *(f"n{n}" for n in range(60)), task=f"{MODULE}.needs_fixing")
+    redis_jobs.worker()
+    browser = start()
+    browser.get("/groups")
+    group = redis_jobs.dead_letters.groups()[0].fingerprint
+    page = browser.does("replay", where=f"fingerprint={group}", canary="3")
+    operation = urllib.parse.parse_qs(urllib.parse.urlparse(page.url).query)["id"][0]
+    eventually(lambda: '"stopped"' in browser.get("/operation.json", id=operation).text, what="the canary to stop")
+    assert "died again, where" in browser.get("/operation", id=operation).text
+    assert redis_jobs.dead_letters.count(Filter(operation=(operation,))) < 20, "most were never touched"
+    for n in range(60):
+        redis_jobs.ledger.fix(f"n{n}")
+    browser.does("resume", target=operation)
+    eventually(lambda: '"done"' in browser.get("/operation.json", id=operation).text, timeout=60, what="its end")
+
+
+def test_edit_review_and_groups(redis_jobs: Jobs, start: Start) -> None:
+    """An edit that fits is made and undone; a group is resolved; a letter is set aside, assigned and rejected."""
+    (one,) = store(redis_jobs, "wrong")
+    browser = start()
+    browser.get("/letter", id=one)
+    browser.does("edit", id=one, changes="args.0=right")
+    eventually(lambda: redis_jobs.dead_letters.get(one).edits == 1, what="the edit")
+    assert "right" in browser.get("/letter", id=one).text
+    assert browser.post("/act", verb="edit", id=one, changes="kwargs.nonsense=1").code == 400
+    browser.does("undo", id=one)
+    assert redis_jobs.dead_letters.get(one).arguments[0] == ["wrong"]  # type: ignore[index]
+    group = redis_jobs.dead_letters.groups()[0].fingerprint
+    assert "resolved" in browser.does("resolve", target=group, version="v7").text
+    browser.does("review", id=one)
+    eventually(lambda: redis_jobs.dead_letters.get(one).state.value == "review", what="the review")
+    browser.does("assign", id=one, to="ben")
+    assert redis_jobs.dead_letters.get(one).assignee == "ben"
+    browser.does("annotate", id=one, reason="looked at it")
+    assert "looked at it" in browser.get("/letter", id=one).text
+    browser.does("reject", id=one, reason="nobody wants it")
+    eventually(lambda: redis_jobs.dead_letters.get(one).state.value == "discarded", what="the end")
+
+
+def test_circuits_open_and_close(redis_jobs: Jobs, start: Start) -> None:
+    """Forced open for a time, closed again, both with a reason in the history."""
+    browser = start()
+    browser.get("/letters")
+    assert "forced_open" in browser.does("open-circuit", target="payments", reason="they deploy", **{"for": "10m"}).text
+    assert "they deploy (anna)" in browser.get("/circuit", name="payments").text
+    assert "payments" in browser.get("").text
+    assert "closed" in browser.does("close-circuit", target="payments", reason="done").text
+
+
+@pytest.mark.parametrize(
+    ("words", "env", "user"),
+    [
+        pytest.param((), {}, "", id="without a login"),
+        pytest.param(("--read-only",), {}, "anna:secret", id="read-only"),
+    ],
+)
+def test_who_may_not_act(
+    redis_jobs: Jobs, start: Start, words: tuple[str, ...], env: dict[str, str], user: str
+) -> None:
+    """They see the pages, are told why, and nothing happens, whatever they send."""
+    if words and _flower_version() < (2, 2):
+        pytest.skip("this Flower has no read-only mode")
+    (one,) = store(redis_jobs, "kept")
+    browser = start(*words, user=user, env=env)
+    page = browser.get("/letter", id=one)
+    assert page.code == 200
+    assert 'value="discard"' not in page.text
+    for path in ("/confirm", "/act"):
+        assert browser.post(path, verb="discard", id=one, reason="x").code == 403
+    assert redis_jobs.dead_letters.get(one).state.value == "failed"
+
+
+def test_operators_are_named(redis_jobs: Jobs, start: Start) -> None:
+    """With `recovery_flower_operators`, all others only look."""
+    redis_jobs.conf["recovery_flower_operators"] = ("op-*",)
+    (one,) = store(redis_jobs, "kept")
+    for user, code in (("anna:secret", 403), ("op-ben:secret", 200)):
+        browser = start(user=user)
+        browser.get("/groups")
+        assert browser.get("/letter", id=one).code == 200
+        assert browser.post("/confirm", verb="discard", id=one).code == code
+
+
+def test_no_login_no_page_and_no_token_no_act(redis_jobs: Jobs, start: Start) -> None:
+    """Neither a stranger nor another site's page with the user's login."""
+    (one,) = store(redis_jobs, "kept")
+    browser = start()
+    browser.get("/letter", id=one)
+    stranger = Browser(int(browser.base.rpartition(":")[2]))
+    assert [stranger.get(path).code for path in PAGES] == [401] * len(PAGES)
+    assert stranger.post("/act", verb="discard", id=one, reason="x").code in (401, 403)
+    for token in ("", "forged"):
+        browser.token = token
+        answer = browser._ask(f"{browser.base}/recovery/act", f"_xsrf={token}&verb=discard&id={one}&reason=x".encode())
+        assert answer.code == 403
+    assert redis_jobs.dead_letters.get(one).state.value == "failed"
+    assert "Access-Control-Allow-Origin" not in browser.get("").headers
+
+
+def test_hostile_letters_are_shown_harmlessly(redis_jobs: Jobs, start: Start) -> None:
+    """Markup, escapes and ten megabytes, in every field that a message can fill; secrets stay hidden."""
+    one = letter(HOSTILE, HOSTILE, body=body(HOSTILE, password="hunter2"), message=HOSTILE, queue=HOSTILE)
+    big = letter("big", "tests.big", body=body("x" * 10_000_000))
+    redis_jobs.dead_letters.store.add_many([one, big])
+    browser = start()
+    browser.get("/letters")
+    pages = [browser.get(path) for path in PAGES]
+    pages.append(browser.get("/letter", id=HOSTILE))
+    pages.append(browser.get("/letter", id="big"))
+    pages.append(browser.get("/letters", text=HOSTILE))
+    pages.append(browser.post("/confirm", verb="replay", id=HOSTILE))
+    pages.append(browser.does("annotate", id=HOSTILE, reason=HOSTILE))
+    pages += [browser.get("/group", fingerprint=group.fingerprint) for group in redis_jobs.dead_letters.groups()]
+    for page in pages:
+        assert page.code == 200, page.text[:2000]
+        assert "<script>alert" not in page.text
+        assert "\x1b" not in page.text
+        assert "\u202e" not in page.text
+        assert "hunter2" not in page.text
+        assert len(page.text) < 300_000
+
+
+def test_under_a_prefix(redis_jobs: Jobs, start: Start) -> None:
+    """All links stay below it."""
+    (one,) = store(redis_jobs, "a")
+    browser = start("--url-prefix=tools/flower", prefix="/tools/flower")
+    page = browser.get("/letter", id=one)
+    assert page.code == 200
+    assert not re.findall(r'(?:href|action)="(/(?!tools/flower)[^"]*)"', page.text)
+    assert "/tools/flower/recovery/letter?" in browser.does("annotate", id=one, reason="seen").url
+
+
+def test_two_lines_in_flowerconfig(redis_jobs: Jobs, start: Start, tmp_path: Path) -> None:
+    """Plain `celery flower` with them shows the tab, too."""
+    (tmp_path / "flowerconfig.py").write_text("from celery_recovery.flower import install\ninstall()\n")
+    assert start(ours=False).get("/letters").code == 200
+
+
+def test_redis_away(redis_jobs: Jobs, start: Start, own_redis: Any) -> None:
+    """The page says so, in a sentence, and Flower goes on."""
+    redis_jobs.conf["recovery_redis_url"] = own_redis.url()
+    browser = start()
+    assert browser.get("/groups").code == 200
+    own_redis.kill()
+    away = browser.get("/groups")
+    assert away.code == 503
+    assert "Redis is away" in away.text, away.text[-3000:]
+    own_redis.start()
+    eventually(lambda: browser.get("/groups").code == 200, what="the page is back")
+
+
+def test_in_a_browser(redis_jobs: Jobs, start: Start, tmp_path: Path) -> None:
+    """Chromium renders the pages, wide and as narrow as a phone; nothing sticks out, no script runs but ours."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        if os.environ.get("CELERY_RECOVERY_REQUIRE_SERVICES") == "1":
+            pytest.fail("a required browser is missing: chromium")
+        pytest.skip("no chromium on the PATH (Debian: apt-get install chromium)")
+    store(redis_jobs, *(f"t{n}" for n in range(30)), message=HOSTILE)
+    browser = start()
+    port = browser.base.rpartition(":")[2]
+    target = Path(os.environ.get("FLOWER_SCREENSHOTS", tmp_path))
+    for name, size in (("wide", "1280,900"), ("phone", "390,844")):
+        for path in ("", "/letters", "/letter?id=id-t1"):
+            picture = target / f"{name}{path.partition('?')[0].replace('/', '-')}.png"
+            subprocess.run(
+                [chromium, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
+                 f"--user-data-dir={tmp_path / 'profile'}",
+                 f"--window-size={size}", f"--screenshot={picture}", "--virtual-time-budget=4000",
+                 f"http://anna:secret@127.0.0.1:{port}/recovery{path}"],
+                check=True, timeout=90, capture_output=True,
+            )  # fmt: skip
+            assert picture.stat().st_size > 10_000
+
+
+def _flower_version() -> tuple[int, ...]:
+    from flower import VERSION  # type: ignore[import-untyped]
+
+    return tuple(VERSION[:2])

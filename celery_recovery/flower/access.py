@@ -68,7 +68,10 @@ class Page(BaseHandler):  # type: ignore[misc]  # Flower is untyped
         """See to login, token and rights, before anything else."""
         super().prepare()
         if not self.current_user:
-            raise tornado.web.HTTPError(401)
+            if self.request.method not in ("GET", "HEAD"):
+                raise tornado.web.HTTPError(403)
+            self.redirect(url_concat(self.get_login_url(), {"next": self.request.uri or ""}))
+            return
         if self.request.method not in ("GET", "HEAD"):
             self.check_xsrf_cookie()
             if not self.may_operate:

@@ -8,13 +8,14 @@ goes on when Flower is killed. What the confirmation counted is what is done: le
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlencode
 
-from celery_recovery.audit import recorded
+from celery_recovery.circuit.state import CircuitEvent
 from celery_recovery.dead_letters.editing import Edit
 from celery_recovery.dead_letters.filter import Filter, parse_time
 from celery_recovery.dead_letters.scope import ANNOTATE, DISCARD, EDIT, REPLAY, RESTORE, REVIEW, REVIEWED, TAKE, Scope
@@ -134,10 +135,7 @@ class _Acting(Page):
         """The parked tasks."""
         if self.ids:
             return ParkedFilter(ids=self.ids)
-        return ParkedFilter.parse({name: self.where[name] for name in self.where if name in _PARKED})
-
-
-_PARKED = ("task", "queue", "reason", "circuit", "id")
+        return ParkedFilter.parse(self.where)
 
 
 class Confirm(_Acting):
@@ -194,10 +192,11 @@ class Act(_Acting):
 
     def _number(self, name: str) -> float | None:
         given = self._text(name)
-        try:
-            return float(given) if given else None
-        except ValueError:
-            raise ConfigurationError.of(name, expected="a number", got=given) from None
+        if not given:
+            return None
+        if not re.fullmatch(r"\d{1,9}(\.\d{1,9})?", given):
+            raise ConfigurationError.of(name, expected="a number from 0", got=given)
+        return float(given)
 
     def _ahead(self, name: str) -> float | None:
         """Seconds of `10m`, `2h` and so on."""
@@ -266,16 +265,8 @@ class Act(_Acting):
         return self.at("recovery-group", fingerprint=self.target)
 
     def _circuit(self) -> str:
-        circuit, reason = self.recovery.circuits.get(self.target), self._text("reason")
-        said = f"{reason} ({self.by})" if reason else self.by
-        action = f"circuit {self.verb.name.removesuffix('-circuit')}"
-        with recorded(self.letters.audit, action, **self._about, target=self.target, reason=reason):
-            if self.verb.name == "open-circuit":
-                circuit.force_open(self._ahead("for"), said)
-            else:
-                act = {"close-circuit": circuit.close, "probe-circuit": circuit.half_open,
-                       "reset-circuit": circuit.reset}[self.verb.name]  # fmt: skip
-                act(said)
+        event = _EVENTS[self.verb.name]
+        self.recovery.circuits.set(self.target, event, self._ahead("for"), reason=self._text("reason"), **self._about)
         return self.at("recovery-circuit", name=self.target)
 
     def _of_parked(self) -> str:
@@ -300,6 +291,10 @@ class Act(_Acting):
         return self.at("recovery-operation", id=self.target)
 
 
+_EVENTS = {
+    "open-circuit": CircuitEvent.FORCE_OPEN, "close-circuit": CircuitEvent.CLOSE,
+    "probe-circuit": CircuitEvent.HALF_OPEN, "reset-circuit": CircuitEvent.RESET,
+}  # fmt: skip
 _DOES: Mapping[str, Callable[[Act], str]] = {
     "letters": Act._letters, "group": Act._group, "circuit": Act._circuit, "parked": Act._of_parked,  # noqa: SLF001
     "checkpoint": Act._checkpoint, "operation": Act._operation,  # noqa: SLF001

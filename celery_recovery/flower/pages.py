@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping
 from itertools import islice
@@ -13,6 +14,7 @@ from celery_recovery.dead_letters.groups import GroupState
 from celery_recovery.dead_letters.queue import what_is_edited
 from celery_recovery.dead_letters.state import OPEN, LetterState
 from celery_recovery.errors.model import ErrorType
+from celery_recovery.exceptions import ConfigurationError
 from celery_recovery.flower.access import Page
 from celery_recovery.operations.operation import ENDED, Operation
 from celery_recovery.parking.filter import ParkedFilter
@@ -33,13 +35,24 @@ FILTERS = (
 
 
 def asked(query: Mapping[str, list[str]] | str) -> dict[str, Any]:
-    """The options of a filter in a query: those that are known and not empty; several of one as a list."""
+    """The options of a filter in a query, those that are not empty; several of one as a list.
+
+    What is not known stays in: left out, it would be *more* letters that are acted on.
+    """
     pairs = parse_qsl(query) if isinstance(query, str) else [(k, v) for k, some in query.items() for v in some]
     found: dict[str, Any] = {}
     for name, value in pairs:
-        if name in FILTERS and value.strip():
+        if value.strip():
             found.setdefault(name, []).append(value.strip())
     return {name: values[0] if name in ("text", "since", "until", "held") else values for name, values in found.items()}
+
+
+def cursor_of(page: Page, form: str = r"-?\d+(\.\d+)?/.+") -> str | None:
+    """Where the page begins. Raises `ConfigurationError` for what no page has given."""
+    given = page.one("cursor")
+    if given and not re.fullmatch(form, given, re.DOTALL):
+        raise ConfigurationError.of("cursor", expected="what an earlier page gave", got=given)
+    return given or None
 
 
 def filter_of(options: Mapping[str, Any]) -> Filter:
@@ -96,7 +109,7 @@ class Letters(Page):
         query = {name: self.given(name) for name in FILTERS}
         options = asked(query)
         where = filter_of(options if "state" in options or "id" in options else {**options, "state": list(OPEN)})
-        cursor = self.one("cursor") or None
+        cursor = cursor_of(self)
         found = await self.aside(self.letters.page, where, limit=MOST, cursor=cursor, seconds=PATIENCE)
         shown = [letter.to_dict(self.redact) for letter in found.letters]
         more = self.at("recovery-letters", **options, cursor=found.cursor) if found.cursor else ""
@@ -191,7 +204,7 @@ class Parked(Page):
         page, stats = None, None
         if parking is not None:
             page = await self.aside(
-                parking.find, ParkedFilter.parse(options), limit=MOST, cursor=self.one("cursor") or None
+                parking.find, ParkedFilter.parse(options), limit=MOST, cursor=cursor_of(self, r"-?[\d.e+-]+/.+")
             )
             stats = await self.aside(parking.stats)
         tasks = [one.to_dict(self.redact) for one in page.tasks] if page else []

@@ -19,9 +19,10 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from celery_recovery.dead_letters.filter import Filter
+from celery_recovery import Filter, Recovery
 from tests.integration.jobs_client import MODULE, Jobs, eventually
 from tests.integration.test_cli import Cli
+from tests.integration.test_parking_cli import park
 from tests.letters import body, letter
 from tests.services.process import free_port
 
@@ -251,9 +252,47 @@ def test_circuits_open_and_close(redis_jobs: Jobs, start: Start) -> None:
     browser = start()
     browser.get("/letters")
     assert "forced_open" in browser.does("open-circuit", target="payments", reason="they deploy", **{"for": "10m"}).text
-    assert "they deploy (anna)" in browser.get("/circuit", name="payments").text
+    history = browser.get("/circuit", name="payments").text
+    assert "they deploy" in history
+    assert "anna" in history
     assert "payments" in browser.get("").text
     assert "closed" in browser.does("close-circuit", target="payments", reason="done").text
+    assert browser.post("/act", verb="probe-circuit", target="payments").code == 400, "it is closed"
+
+
+def test_parked_tasks_are_released_by_circuit(redis_jobs: Jobs, start: Start) -> None:
+    """Those of the circuit that the page shows, and no others."""
+    park(redis_jobs, "one", circuit="payments")
+    park(redis_jobs, "two", circuit="mail")
+    browser = start()
+    page = browser.get("/parked", circuit="payments")
+    assert "payments" in page.text
+    assert "two" not in page.text
+    parking = Recovery.of(redis_jobs.app).parked
+    assert parking is not None
+    assert "Release now 1" in browser.post("/confirm", verb="release", where="circuit=payments", all="1").text
+    browser.does("release", where="circuit=payments")
+    assert [one.circuit for one in parking.iterate()] == ["mail"]
+
+
+def test_what_makes_no_sense_is_refused(redis_jobs: Jobs, start: Start) -> None:
+    """A filter that is not known means no letters, and not all; what is asked for is named."""
+    (one,) = store(redis_jobs, "kept")
+    browser = start()
+    browser.get("/letters")
+    for form in (
+        {"verb": "discard", "where": "colour=red"}, {"verb": "discard", "where": "circuit=x"}, {"verb": "discard"},
+        {"verb": "explode", "id": one}, {"verb": "replay", "id": one, "canary": "nan"},
+        {"verb": "replay", "id": one, "rate": "-1"}, {"verb": "replay", "id": one, "canary": "1e99"},
+        {"verb": "edit", "id": one, "changes": "nonsense"}, {"verb": "ignore", "target": "x", "for": "soon"},
+    ):  # fmt: skip
+        answer = browser.post("/act", reason="x", **form)
+        assert answer.code in (400, 404), (form, answer)
+        assert "Traceback" not in answer.text
+    for query in ({"cursor": "x"}, {"since": "soon"}, {"state": "lost"}, {"arg": "x"}):
+        assert browser.get("/letters", **query).code == 400, query
+    assert browser.get("/parked", cursor="x").code == 400
+    assert redis_jobs.dead_letters.get(one).state.value == "failed"
 
 
 @pytest.mark.parametrize(

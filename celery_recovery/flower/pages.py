@@ -116,7 +116,7 @@ class Letters(Page):
         self.show(
             "letters", "letters", letters=shown, options=options, where=urlencode(options, doseq=True), more=more,
             looked_until=found.looked_until, states=[state.value for state in LetterState],
-            types=[one.value for one in ErrorType], total=None,
+            types=[one.value for one in ErrorType],
         )  # fmt: skip
 
 

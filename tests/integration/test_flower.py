@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from celery_recovery import Filter, Recovery
+from celery_recovery import Filter, LetterState, Recovery
 from tests.integration.jobs_client import MODULE, Jobs, eventually
 from tests.integration.test_cli import Cli
 from tests.integration.test_parking_cli import park
@@ -51,6 +51,7 @@ class Browser:
         self.jar = http.cookiejar.CookieJar()
         self.opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(self.jar))
         self.token = ""
+        self.process: Any = None
 
     def get(self, path: str, **query: Any) -> Answer:
         coded = f"?{urllib.parse.urlencode(query, doseq=True)}" if query else ""
@@ -135,7 +136,9 @@ def start(redis_jobs: Jobs, tmp_path: Path) -> Iterator[Start]:
         one = Flower(redis_jobs, tmp_path / f"flower{len(begun)}.log", *login, *words, **options)
         begun.append(one)
         one.ready(prefix)
-        return Browser(one.port, user, prefix)
+        browser = Browser(one.port, user, prefix)
+        browser.process = one.process
+        return browser
 
     yield started
     for one in begun:
@@ -222,6 +225,24 @@ def test_a_canary_stops_on_the_wrong_fix_and_goes_through_on_the_right_one(redis
         redis_jobs.ledger.fix(f"n{n}")
     browser.does("resume", target=operation)
     eventually(lambda: '"done"' in browser.get("/operation.json", id=operation).text, timeout=60, what="its end")
+
+
+@pytest.mark.faults
+def test_a_worker_goes_on_when_flower_is_killed(redis_jobs: Jobs, start: Start) -> None:
+    """SIGKILL in the middle of a replay: the rest follows, and each letter runs once."""
+    tokens = [f"k{n}" for n in range(200)]
+    store(redis_jobs, *tokens)
+    browser = start()
+    browser.does("replay", where=f"task={MODULE}.fine", canary="0", rate="50")
+    replayed = Filter(state=(LetterState.REPLAYED,))
+    eventually(lambda: redis_jobs.dead_letters.count(replayed) >= 20, what="the replay to be on its way")
+    browser.process.kill()
+    browser.process.wait()
+    assert redis_jobs.dead_letters.count(replayed) < len(tokens)
+    redis_jobs.worker(pool="threads", concurrency=4)
+    recovered = Filter(state=(LetterState.RECOVERED,))
+    eventually(lambda: redis_jobs.dead_letters.count(recovered) == len(tokens), timeout=60, what="all to recover")
+    assert {token: len(redis_jobs.ledger.lines(token)) for token in tokens} == dict.fromkeys(tokens, 1)
 
 
 def test_edit_review_and_groups(redis_jobs: Jobs, start: Start) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from celery_recovery.circuit.breaker import CircuitBreaker
     from celery_recovery.circuit.circuits import Circuits
     from celery_recovery.circuit.machine import Change
+    from celery_recovery.dead_letters.letter import Letter
     from celery_recovery.errors import ErrorClassifier
 
 __all__ = ("Parts",)
@@ -71,7 +73,10 @@ class Parts:
     @cached_property
     def publisher(self) -> Publisher:
         """Publishes retries, letters and replays, with confirm."""
-        return Publisher(self.app, self.settings.publish_timeout)
+        return Publisher(self.app, self.settings.publish_timeout, self._not_published)
+
+    def _not_published(self) -> None:
+        self.stats.troubled(1, of="publish")
 
     @cached_property
     def keys(self) -> Keys:
@@ -94,7 +99,7 @@ class Parts:
             self.keys,
             max_age=self.settings.letter_max_age,
             max_count=self.settings.letter_max_count,
-            on_news=partial(announce_groups, self.app),
+            on_news=self._groups_changed,
         )
 
     @cached_property
@@ -120,7 +125,7 @@ class Parts:
             return None
         patient = min(self.settings.publish_timeout, PATIENCE)
         return Parking(
-            self.redis, self.keys, Publisher(self.app, patient), self.store,
+            self.redis, self.keys, Publisher(self.app, patient, self._not_published), self.store,
             pace=lambda name, most: self.circuits.pace(name, most),  # noqa: PLW0108  # made when first used
             audit=self.audit,
         )  # fmt: skip
@@ -157,7 +162,13 @@ class Parts:
         return made
 
     def _circuit_changed(self, circuit: CircuitBreaker, change: Change) -> None:
+        self.stats.circuit_changed(circuit.name, change, named=self.circuits.is_declared(circuit.name))
         announce(self.app, circuit.name, change)
+
+    def _groups_changed(self, news: Sequence[tuple[Letter, str]]) -> None:
+        for letter, word in news:
+            self.stats.group_changed(word, letter)
+        announce_groups(self.app, news)
 
     @cached_property
     def stats(self) -> SuccessRateMonitor:

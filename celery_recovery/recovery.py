@@ -68,6 +68,7 @@ from celery_recovery.exceptions import (
 from celery_recovery.handing_over import HandingOver
 from celery_recovery.history import History
 from celery_recovery.interrupts import ends_more_than_the_task, is_pools_time_limit, undisturbed
+from celery_recovery.monitoring.told import Told
 from celery_recovery.monitoring.watch import Watch
 from celery_recovery.policy import RecoveryPolicy
 from celery_recovery.task_batches import Batches, run_body
@@ -292,6 +293,7 @@ class Recovery(HandingOver):
         elif decision.action in (Action.RETRY, Action.SNOOZE):
             done, reason = Action.DEAD_LETTER, Reason.NOT_PUBLISHED.value
         self.stats.failed(failure.task.name, failure.info.error_type, str(done))
+        self.stats.tell(_told(failure, decision, str(done), reason))
         if failure.replay and done in (Action.FAIL, Action.DISCARD):
             state = LetterState.DISCARDED if done == Action.DISCARD else LetterState.FAILED
             self.close_letter(failure.request, reason, state)
@@ -324,6 +326,7 @@ class Recovery(HandingOver):
             history = History.from_header(header, retries=request.retries or 0)
             if history.attempts and history.retries:
                 self.stats.recovered(task.name, history.attempts[-1].error_type)
+                self.stats.tell(_recovered(task, request, history))
             else:
                 self.stats.succeeded(task.name)
         except Exception:
@@ -419,3 +422,43 @@ class Recovery(HandingOver):
             self.stats.flush()
         if "circuits" in self.__dict__:
             self.circuits.flush()
+
+
+def _told(failure: Failure, decision: Decision, done: str, reason: str) -> Told:
+    """What monitoring is told of a failure."""
+    info, history = failure.info, failure.history
+    return Told(
+        what=done,
+        task=failure.task.name,
+        task_id=failure.request.id,
+        error_type=info.error_type.value,
+        reason=reason,
+        attempt=decision.attempt,
+        max_attempts=decision.max_attempts,
+        delay=decision.delay if done in (Action.RETRY, Action.SNOOZE) else None,
+        runtime=failure.runtime,
+        exception=info.exception,
+        message=info.message,
+        fingerprint=info.fingerprint,
+        worker=failure.request.hostname or "",
+        before=history.attempts[-2] if history.retries and len(history.attempts) > 1 else None,
+    )
+
+
+def _recovered(task: Task, request: Context, history: History) -> Told:
+    """What it is told of a success after failures."""
+    last = history.attempts[-1]
+    began = request.__dict__.get("recovery_running")
+    return Told(
+        what="recovered",
+        task=task.name,
+        task_id=request.id,
+        error_type=last.error_type.value,
+        attempt=history.attempt,
+        runtime=time.monotonic() - began if began is not None else 0.0,
+        took=max(time.time() - history.first_failure, 0.0) if history.first_failure else None,
+        exception=last.exception,
+        fingerprint=last.fingerprint,
+        worker=request.hostname or "",
+        before=last,
+    )

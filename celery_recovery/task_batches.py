@@ -250,6 +250,8 @@ class _Keeper:
         )
         #: Where it is a part of a batch that was fanned out: which.
         self._part = Part.of(request.__dict__.get("recovery"))
+        #: Items that monitoring was told of.
+        self._counted = {"succeeded": 0, "failed": 0, "discarded": 0}
         self._checkpoint: Checkpoint | None = None
         if header is None or not self._alone:
             own = checkpoint_of(parts, task, request)
@@ -257,12 +259,19 @@ class _Keeper:
 
     def load(self) -> Any:
         """The saved state."""
-        return None if self._checkpoint is None else self._checkpoint.load()
+        state = None if self._checkpoint is None else self._checkpoint.load()
+        if isinstance(state, Mapping):
+            self._counted = {how: int(state.get(how) or 0) for how in self._counted}
+        return state
 
     def save(self, state: dict[str, Any]) -> None:
-        """Save it."""
+        """Save it, and count what was not counted."""
         if self._checkpoint is not None:
             self._checkpoint.save(state, progress=True)
+        counted = {how: state[how] for how in self._counted}
+        moved = {how: max(counted[how] - self._counted[how], 0) for how in counted}
+        self._counted = counted
+        self._parts.stats.batch_moved(self._task.name, **moved)
 
     def would_retry(self, exc: BaseException, *, moved_on: bool) -> bool:
         """Whether the task, if it failed of this, would be tried again."""

@@ -84,6 +84,10 @@ class Circuits:
         base = self._declared[name][0] if name in self._declared else TASK_DEFAULTS
         return base if own is None else CircuitPolicy.of(own, f"recovery_circuits[{name!r}]", base)
 
+    def is_declared(self, name: str) -> bool:
+        """Whether a task or a setting names it ahead: of those there are few, of what a callable names any number."""
+        return name in self._declared or name in self._policies
+
     def pausing(self) -> dict[str, CircuitBreaker]:
         """Queue -> the circuit that it serves alone, by the policies that name queues (`pauses`)."""
         names = {*self._declared, *(name for name in self._policies if not any(mark in name for mark in "*?["))}

@@ -47,9 +47,11 @@ class Publisher:
     and one lost message on it is enough to break the promise.
     """
 
-    def __init__(self, app: Celery, timeout: float) -> None:
+    def __init__(self, app: Celery, timeout: float, on_failure: Callable[[], None] = lambda: None) -> None:
         self.app = app
         self.timeout = timeout
+        #: Called for each try that failed.
+        self._on_failure = on_failure
         # Kombu does not retry, we do: it would send again what an alarmed broker has taken and not confirmed yet.
         # `mandatory`: RabbitMQ confirms what it can route nowhere, unless it is told to give it back.
         self._manner = {"retry": False, "confirm_timeout": timeout, "mandatory": True}
@@ -201,6 +203,7 @@ class Publisher:
                     return send(pooled)
             except _transport_errors(self.app) as exc:
                 failure: Exception = exc
+                self._on_failure()
             unroutable = getattr(failure, "reply_code", None) == _NO_ROUTE
             if tries and unroutable:  # declaring its queue again was no help
                 raise Unroutable(f"no queue takes the message: {failure}") from failure

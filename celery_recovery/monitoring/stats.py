@@ -1,44 +1,32 @@
 """`SuccessRateMonitor`: attempts, recoveries and exhaustions per task and error type, over time.
 
-Counted in memory, because it happens on the success path too, and written to Redis in one pipelined batch every few
-seconds, by a thread that each process starts with its first count. What that means:
-
-- a process that is killed loses the counts of at most one interval; one that ends in order loses none;
-- while Redis is away, counts wait in memory, at most `PENDING_LIMIT` different ones, and are written later.
-
     minute ─► hash of  <task> <error type> <outcome> ─► count        (expires after the retention)
+    totals, hours      what else is counted: `measures.py`
+
+How counts get from memory into Redis is in `counting.py`.
 """
 
 from __future__ import annotations
 
-import atexit
 import json
-import logging
-import os
-import threading
 import time
-import weakref
-from collections import Counter, deque
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
-
-import redis
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from celery_recovery.errors.model import ErrorType
-from celery_recovery.redis.client import address, reachable
-from celery_recovery.redis.keys import Keys
+from celery_recovery.monitoring.counting import BUCKET, HOUR, READ_BATCH, Counting, Labels
+from celery_recovery.monitoring.measures import for_hours, for_totals, merged
+from celery_recovery.monitoring.told import MESSAGE_LIMIT, Told
+from celery_recovery.redis.client import reachable
+from celery_recovery.text import cut
+
+if TYPE_CHECKING:
+    from celery_recovery.circuit.machine import Change
+    from celery_recovery.dead_letters.letter import Letter
 
 __all__ = ("BUCKET", "Rate", "SuccessRateMonitor")
-
-logger = logging.getLogger("celery_recovery")
-
-#: Seconds in a time bucket.
-BUCKET = 60
-#: Different counts (time bucket, task, error type, outcome) that wait in memory while Redis is away.
-PENDING_LIMIT = 10_000
-#: Hashes read in one round trip.
-READ_BATCH = 500
 
 #: Outcomes of an attempt. `failed` takes the pipeline's word for what was done (`decision.Action` and its like).
 FIRST_TRY, RECOVERED = "first_try", "recovered"
@@ -47,8 +35,10 @@ DEAD_LETTERED = ("dead_letter", "manual_review")
 #: No attempts of the task's own body: it asked to wait, or somebody else's task was only watched.
 SNOOZED, WATCHED = "snooze", "watched:"
 
-#: task, error type (empty for a success), outcome.
-_Key = tuple[str, str, str]
+#: Outcomes of tasks whose name somebody's message gave: there may be any number.
+_UNKNOWN = (WATCHED + "unknown_task", WATCHED + "rejected")
+#: Fingerprints that one process tells apart in an hour.
+MOST_GROUPS = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,124 +75,86 @@ class Rate:
         return {**{name: getattr(self, name) for name in self.__slots__}, "recovery_rate": self.recovery_rate}
 
 
-class SuccessRateMonitor:
-    """Counts in this process, and reads what all processes have counted.
+class SuccessRateMonitor(Counting):
+    """Counts in this process, and reads what all processes have counted; how is in `counting.py`."""
 
-    `client` None: counted in memory only, and nothing can be read. Counting never raises and never waits for Redis.
-    """
-
-    def __init__(
-        self,
-        client: redis.Redis | None,
-        keys: Keys | None = None,
-        *,
-        interval: float = 5.0,
-        retention: float = 7 * 86400.0,
-    ) -> None:
-        self._client = client
-        self._keys = keys or Keys()
-        #: Seconds between two writes.
-        self.interval = interval
-        #: Seconds that counts are kept.
-        self.retention = retention
-        self._counted: deque[_Key] = deque()
-        self._pending: Counter[tuple[int, _Key]] = Counter()
-        self._begin()
-        _monitors.add(self)
+    #: Fingerprints met in this hour.
+    _met: set[str] = set()  # noqa: RUF012  # replaced, never changed
+    _met_in = 0
 
     # -- counting
 
     def succeeded(self, task: str) -> None:
         """A task succeeded at its first attempt."""
-        self._count((task, "", FIRST_TRY))
+        self.count((task, "", FIRST_TRY))
 
     def recovered(self, task: str, error_type: ErrorType | str) -> None:
         """A task succeeded after one or more retries; `error_type` is that of its last failure."""
-        self._count((task, str(error_type), RECOVERED))
+        self.count((task, str(error_type), RECOVERED))
 
     def failed(self, task: str, error_type: ErrorType | str, done: str) -> None:
         """An attempt failed; `done` says what was done about it, such as `"retry"`, `"dead_letter"` or `"fail"`."""
-        self._count((task, str(error_type), str(done)))
+        self.count((task, str(error_type), str(done)))
 
     def watched(self, task: str, error_type: ErrorType | str, what: str) -> None:
         """Celery's signals told of a failure of a task that is not ours."""
-        self._count((task, str(error_type), WATCHED + what))
+        self.count((task, str(error_type), WATCHED + what))
 
-    def _count(self, key: _Key) -> None:
-        self._counted.append(key)  # atomic, so that the success path needs no lock
-        if not self._running:
-            self._start()
-        elif len(self._counted) >= PENDING_LIMIT:
-            self._fold()
+    def tell(self, told: Told) -> None:
+        """What an attempt that failed, or a task that recovered, adds to totals, hours and the feed."""
+        self._total(for_totals(told))
+        self.add(self._keys.measures(self._hour()), for_hours(self._few(told)))
+        self.feed(**told.entry())
 
-    # -- writing
+    def circuit_changed(self, circuit: str, change: Change, *, named: bool) -> None:
+        """A circuit went into another state; `named`: it was declared by that name, so that there are few."""
+        labels = ("circuit", circuit if named else "", change.after.value)
+        if not change.scope:  # that of one host is not the circuit
+            self._total({labels: 1})
+            self.add(self._keys.measures(self._hour()), {("circuit", circuit, change.after.value): 1})
+        self.feed(what="circuit", circuit=circuit, before=change.before.value, after=change.after.value,
+                  cause=change.cause.value, scope=change.scope)  # fmt: skip
 
-    def flush(self) -> bool:
-        """Write what was counted in this process; False when Redis is away: it is kept for the next time."""
-        self._fold()
-        with self._writing:
-            pending, self._pending = self._pending, Counter()
-            if not pending or self._client is None:
-                return True
-            try:
-                self._write(pending)
-            except redis.RedisError as exc:
-                self._keep(pending)
-                self._report_away(exc)
-                return False
-            self._was_away = False
-            return True
+    def group_changed(self, news: str, letter: Letter) -> None:
+        """A group of letters is new, grows, or has come back."""
+        self._total({("group", news): 1})
+        self.feed(what="group", news=news, task=letter.task, id=letter.id, fingerprint=letter.error.fingerprint,
+                  exception=letter.error.exception, error_type=letter.error.error_type.value,
+                  message=cut(letter.error.message, MESSAGE_LIMIT))  # fmt: skip
 
-    def _write(self, pending: Mapping[tuple[int, _Key], int]) -> None:
-        assert self._client is not None  # noqa: S101  # `flush` has looked
-        with self._client.pipeline() as pipe:
-            for (bucket, key), count in pending.items():
-                pipe.hincrby(self._keys.rates(bucket), json.dumps(key), count)
-            for bucket in {bucket for bucket, _ in pending}:
-                pipe.expire(self._keys.rates(bucket), int(self.retention) + BUCKET)
-            pipe.execute()
+    def batch_moved(self, task: str, *, succeeded: int, failed: int, discarded: int) -> None:
+        """So many more items of a batch are done with."""
+        items = {"succeeded": succeeded, "failed": failed, "discarded": discarded}
+        self._total({("batch", task, how): count for how, count in items.items()})
 
-    def _fold(self) -> None:
-        """Add up what was appended, under the minute it is now."""
-        counts: Counter[_Key] = Counter()
-        try:
-            for _ in range(len(self._counted)):
-                counts[self._counted.popleft()] += 1
-        except IndexError:  # another thread folds too
-            pass
-        bucket = int(time.time()) // BUCKET * BUCKET
-        self._keep({(bucket, key): count for key, count in counts.items()})
+    def troubled(self, failures: int, of: str = "redis") -> None:
+        """So many calls to Redis (or of `"publish"`, to the broker) have failed."""
+        self._total({("error", of): failures})
 
-    def _keep(self, counts: Mapping[tuple[int, _Key], int]) -> None:
-        with self._keeping:
-            for key, count in counts.items():
-                if key in self._pending or len(self._pending) < PENDING_LIMIT:  # else it is lost: memory is dearer
-                    self._pending[key] += count
+    def expand(self, labels: Labels, amount: int) -> Iterable[tuple[str, Labels, int]]:
+        """An attempt counts in its minute, and in the totals; there a name that came from a message does not count."""
+        yield from super().expand(labels, amount)
+        task, error_type, outcome = labels
+        yield self._keys.totals_of_rates, ("attempts", "" if outcome in _UNKNOWN else task, error_type, outcome), amount
 
-    def _report_away(self, exc: Exception) -> None:
-        """Once per absence."""
-        if not self._was_away and self._client is not None:
-            logger.warning(
-                "statistics wait in memory: Redis at %s does not answer: %s",
-                address(self._client), exc, extra={"action": "stats_wait"},
-            )  # fmt: skip
-        self._was_away = True
+    def _total(self, amounts: Mapping[Labels, int]) -> None:
+        self.add(self._keys.totals_of_rates, amounts)
 
-    # -- the thread, which does not survive a fork and is started again in the child
+    def _few(self, told: Told) -> Told:
+        """Without fingerprints, once this process has met too many in this hour: a hash is no place for 100,000."""
+        hour = self._hour()
+        if hour != self._met_in:
+            self._met_in, self._met = hour, set()
+        names = {told.fingerprint, told.before.fingerprint if told.before else ""}
+        if len(self._met | names) > MOST_GROUPS:
+            before = None if told.before is None else replace(told.before, fingerprint="")
+            return replace(told, fingerprint="", before=before)
+        self._met = self._met | names
+        return told
 
-    def _begin(self) -> None:
-        """Start from nothing, as a new process does."""
-        self._counted.clear()
-        self._pending.clear()
-        self._keeping = threading.Lock()
-        self._writing = threading.Lock()
-        self._running = False
-        self._was_away = False
-
-    def _start(self) -> None:
-        self._running = True
-        if self._client is not None:
-            threading.Thread(target=_write_on, args=(weakref.ref(self),), name="recovery-stats", daemon=True).start()
+    @staticmethod
+    def _hour() -> int:
+        return int(time.time()) // HOUR * HOUR
 
     # -- reading
 
@@ -239,26 +191,43 @@ class SuccessRateMonitor:
                 told["dead_lettered"][at] += count
         return told
 
+    def totals(self) -> Counter[Labels]:
+        """Everything that was ever counted, by the labels of `measures.py`. Raises `StoreUnavailable`."""
+        if self._client is None:
+            return Counter()
+        with reachable(self._client):
+            reply: Any = self._client.hgetall(self._keys.totals_of_rates)
+        return merged((tuple(json.loads(field)), int(count)) for field, count in reply.items())
+
+    def hours(self, since: float, until: float | None = None) -> Counter[Labels]:
+        """What was counted in the hours between two moments (unix s), likewise. Raises `StoreUnavailable`."""
+        until = time.time() if until is None else until
+        since = max(since, time.time() - self.retention - HOUR)
+        hours = [self._keys.measures(hour) for hour in range(int(since) // HOUR * HOUR, int(until) + 1, HOUR)]
+        return merged((tuple(json.loads(field)), n) for _, reply in self._hashes(hours) for field, n in reply.items())
+
     def _read(self, buckets: range) -> Iterable[tuple[str, str, str, int]]:
         return (rest for _, *rest in self._buckets(buckets))  # type: ignore[misc]
 
     def _buckets(self, buckets: range) -> Iterable[tuple[int, str, str, str, int]]:
+        for place, counts in self._hashes([self._keys.rates(bucket) for bucket in buckets]):
+            for key, count in counts.items():
+                name, error_type, outcome = json.loads(key)
+                yield buckets[place], name, error_type, outcome, count
+
+    def _hashes(self, keys: Sequence[str]) -> Iterable[tuple[int, dict[bytes, int]]]:
+        """Which of the keys, and its counts; some hundred in one round trip."""
         if self._client is None:
             return
-        for first in range(0, len(buckets), READ_BATCH):
+        for first in range(0, len(keys), READ_BATCH):
             with reachable(self._client):
                 pipe = self._client.pipeline(transaction=False)
-                for bucket in buckets[first : first + READ_BATCH]:
-                    pipe.hgetall(self._keys.rates(bucket))
+                for key in keys[first : first + READ_BATCH]:
+                    pipe.hgetall(key)
                 replies: list[dict[bytes, bytes]] = pipe.execute()
-            for bucket, reply in zip(buckets[first : first + READ_BATCH], replies, strict=True):
-                for key, count in reply.items():
-                    name, error_type, outcome = json.loads(key)
-                    yield bucket, name, error_type, outcome, int(count)
-
-
-#: Monitors of this process: to be flushed when it ends, and to begin anew in a forked child.
-_monitors: weakref.WeakSet[SuccessRateMonitor] = weakref.WeakSet()
+            for place, reply in enumerate(replies, first):
+                if reply:
+                    yield place, {field: int(count) for field, count in reply.items()}
 
 
 def _rate(task: str, error_type: str, outcomes: Counter[str]) -> Rate:
@@ -278,29 +247,3 @@ def _rate(task: str, error_type: str, outcomes: Counter[str]) -> Rate:
         snoozed=outcomes[SNOOZED],
         watched=watched,
     )
-
-
-def _write_on(monitor: weakref.ref[SuccessRateMonitor]) -> None:
-    """The thread: flush every interval, as long as the monitor is in use."""
-    while (alive := monitor()) is not None:
-        interval = alive.interval
-        del alive  # while it sleeps, the monitor may go
-        time.sleep(interval)
-        if (alive := monitor()) is not None:
-            alive.flush()
-
-
-def _flush_all() -> None:
-    for monitor in list(_monitors):
-        monitor.flush()
-
-
-def _begin_anew() -> None:
-    """In a forked child: what the parent counted is the parent's, and its thread and locks did not come along."""
-    for monitor in list(_monitors):
-        monitor._begin()  # noqa: SLF001  # of the same module
-
-
-atexit.register(_flush_all)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_begin_anew)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,12 +14,14 @@ from redis.retry import Retry
 
 from celery_recovery.exceptions import StoreUnavailable
 
-__all__ = ("CONNECT_TIMEOUT", "SOCKET_TIMEOUT", "address", "connect", "reachable")
+__all__ = ("CONNECT_TIMEOUT", "SOCKET_TIMEOUT", "address", "connect", "reachable", "trouble")
 
 #: Seconds to wait for a connection, and for an answer.
 CONNECT_TIMEOUT, SOCKET_TIMEOUT = 2.0, 5.0
 #: A connection idle for this many seconds is tested before it is used.
 HEALTH_CHECK_INTERVAL = 30
+#: Address -> calls of this process that failed and were not asked about yet.
+_trouble: Counter[str] = Counter()
 #: Celery's own spelling of what redis-py calls none, optional, required.
 _CERT = re.compile(r"(?<=ssl_cert_reqs=)CERT_(NONE|OPTIONAL|REQUIRED)")
 
@@ -60,4 +63,10 @@ def reachable(client: redis.Redis) -> Iterator[None]:
     try:
         yield
     except redis.RedisError as exc:
+        _trouble[address(client)] += 1
         raise StoreUnavailable(f"the dead-letter store in Redis at {address(client)} does not answer: {exc}") from exc
+
+
+def trouble(client: redis.Redis) -> int:
+    """Calls of this process to that Redis which failed since this was asked last."""
+    return _trouble.pop(address(client), 0) if _trouble else 0

@@ -58,6 +58,9 @@
     <root>:checkpoint:<name>   hash  its state, its fence, and whose it is (`checkpoint.py`). Expires after
                                      `recovery_checkpoint_ttl`, and a day after a success
     <prefix>:{rates}:<bucket>  hash  counts of one minute (`monitoring/stats.py`). Expires after the retention
+    <prefix>:{rates}:hour:<hour> hash what reports read, of one hour (`monitoring/measures.py`). Expires likewise
+    <prefix>:{rates}:totals    hash  what only grows, for Prometheus. Expires 90 days after the last count
+    <prefix>:{rates}:feed      stream what happened, for those who look on. About 10,000 entries
     <prefix>:{circuits}        zset  name of a circuit, scored by when it was last used (unix s). At most 10,000, each
                                      for a week
     <circuit>state             hash  one circuit (`circuit/machine.py`); `<circuit>` is `<prefix>:{circuit:<name>}:`.
@@ -145,6 +148,8 @@ class Keys:
         self.parked_due = f"{self.root}parked-due"
         self.parked_refused = f"{self.root}parked-refused"
         self.parked_circuits = f"{self.root}parked-circuits"
+        self.totals_of_rates = f"{prefix}:{{rates}}:totals"
+        self.feed = f"{prefix}:{{rates}}:feed"
 
     def letter(self, letter_id: str) -> str:
         """What is filtered by, and the state."""
@@ -229,6 +234,10 @@ class Keys:
     def rates(self, bucket: int) -> str:
         """Counts of the time bucket that begins at `bucket` (unix s)."""
         return f"{self.prefix}:{{rates}}:{bucket}"
+
+    def measures(self, hour: int) -> str:
+        """What reports read of the hour that begins at `hour` (unix s)."""
+        return f"{self.prefix}:{{rates}}:hour:{hour}"
 
     @staticmethod
     def lua() -> str:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-import time
 import uuid
 from collections.abc import Mapping
 from contextlib import suppress
@@ -27,6 +26,7 @@ from kombu import Queue
 from kombu.serialization import registry
 from kombu.utils.encoding import safe_repr
 
+from celery_recovery import clock
 from celery_recovery.call import Call
 from celery_recovery.dead_letters.chords import renew
 from celery_recovery.dead_letters.exchange import NOT_ENCODABLE, Publisher
@@ -201,7 +201,7 @@ class Actions:
         own = {name: value for name in KEPT_PROPERTIES if (value := (request.properties or {}).get(name)) is not None}
         content_type, encoding, raw = self._written(task, body)
         mark = f"{passage.life}\0{passage.step}\0{passage.copy}\0{count}" if passage.life else uuid.uuid4().hex
-        now = time.time()
+        now = clock.now()
         return ParkedTask(
             key=hashlib.sha256(mark.encode("utf-8", "replace")).hexdigest()[:32],
             id=request.id,

@@ -9,7 +9,6 @@ and the task has succeeded.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -20,6 +19,7 @@ from celery.result import AsyncResult
 from kombu import Producer
 from kombu.serialization import registry
 
+from celery_recovery import clock
 from celery_recovery.admission import is_first
 from celery_recovery.dead_letters.exchange import Publisher
 from celery_recovery.dead_letters.letter import Letter
@@ -103,7 +103,7 @@ def _letter(app: Celery, name: str, send: Callable[..., Any], exc: Exception) ->
         raise exc
     body, options = captured.message
     content_type, encoding, raw = registry.dumps(body, serializer=options.get("serializer") or app.conf.task_serializer)
-    info, now = classify(exc, task=name), time.time()
+    info, now = classify(exc, task=name), clock.now()
     where = {"exchange": options.get("exchange") or "", "routing_key": options.get("routing_key") or ""}
     queue = where["routing_key"] if where["routing_key"] in app.amqp.queues else None
     told = {"error": info.to_dict(), "reason": Reason.NOT_PUBLISHED.value, "action": Action.DEAD_LETTER.value,

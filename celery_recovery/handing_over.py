@@ -9,7 +9,6 @@ settled     the message needs nothing more
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal
@@ -17,6 +16,7 @@ from typing import Any, Literal
 from celery.app.task import Context
 from celery.exceptions import Ignore, Reject
 
+from celery_recovery import clock
 from celery_recovery.actions import Failure
 from celery_recovery.admission import passage_of, replay_of
 from celery_recovery.dead_letters.state import LetterState
@@ -80,7 +80,7 @@ class HandingOver(Parts):
         replay = replay_of(request)
         if replay is None or self.store is None:
             return
-        runtime = time.monotonic() - request.__dict__.get("recovery_running", time.monotonic())
+        runtime = clock.monotonic() - request.__dict__.get("recovery_running", clock.monotonic())
         try:
             if how == "recovered":
                 self.store.recovered(request.id, replay["copy"], runtime, request.hostname or "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property, partial
+from random import SystemRandom
 from typing import TYPE_CHECKING, Any
 
 from celery import Celery
@@ -12,6 +13,7 @@ from kombu import Queue
 from celery_recovery import errors
 from celery_recovery.actions import Actions
 from celery_recovery.audit import Audit
+from celery_recovery.backoff import RandomSource
 from celery_recovery.config import PREFIX, Settings
 from celery_recovery.custody import Custody
 from celery_recovery.dead_letters.exchange import Publisher, dead_letter_queue
@@ -45,6 +47,8 @@ class Parts:
 
     #: The worker sends task events (`-E`), as it said when it started.
     sends_task_events = False
+    #: The dice of all delays. The system's, because all children of one fork would throw the same.
+    random: RandomSource = SystemRandom()
 
     def __init__(self, app: Celery) -> None:
         self.app = app

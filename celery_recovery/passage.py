@@ -16,11 +16,12 @@ again, and is no evidence of anything.
 from __future__ import annotations
 
 import re
-import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from celery_recovery import clock
 
 __all__ = ("Passage", "is_unique", "new_message_id", "sent_at")
 
@@ -69,7 +70,7 @@ def is_unique(task_id: Any) -> bool:
 
 def new_message_id() -> str:
     """A `message_id` that also says when it was made (milliseconds)."""
-    return f"cr-{int(time.time() * 1000):012x}-{uuid.uuid4().hex}"
+    return f"cr-{int(clock.now() * 1000):012x}-{uuid.uuid4().hex}"
 
 
 def sent_at(properties: Any) -> float | None:

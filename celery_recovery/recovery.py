@@ -33,9 +33,7 @@ Defaults: transient network errors get 8 attempts over some minutes, unknown one
 from __future__ import annotations
 
 import logging
-import random
 import sys
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cached_property
@@ -46,6 +44,7 @@ from celery.app.task import Context
 from celery.exceptions import Ignore, Reject, Retry
 from celery.utils.serialization import raise_with_context
 
+from celery_recovery import clock
 from celery_recovery.actions import Failure, chords_of
 from celery_recovery.admission import AlreadyDone, admit, is_first, passage_of, replay_of
 from celery_recovery.batch.policy import BatchPolicy
@@ -102,7 +101,6 @@ class Recovery(HandingOver):
 
     def __init__(self, app: Celery) -> None:
         super().__init__(app)
-        self.random = random.SystemRandom()  # all children of one fork would throw the same dice
         self._policies: dict[str, RecoveryPolicy] = {}
         self._wired = False
 
@@ -208,7 +206,7 @@ class Recovery(HandingOver):
         call: Call | None = None, options: Mapping[str, Any] | None = None,
     ) -> Failure:  # fmt: skip
         """Everything that deciding and acting need, as one record."""
-        runtime = time.monotonic() - request.recovery_running
+        runtime = clock.monotonic() - request.recovery_running
         info = self.classified(exc, task)
         if evidence := request.__dict__.get("recovery_evidence"):
             info = replace(info, context={**info.context, **evidence})
@@ -455,8 +453,8 @@ def _recovered(task: Task, request: Context, history: History) -> Told:
         task_id=request.id,
         error_type=last.error_type.value,
         attempt=history.attempt,
-        runtime=time.monotonic() - began if began is not None else 0.0,
-        took=max(time.time() - history.first_failure, 0.0) if history.first_failure else None,
+        runtime=clock.monotonic() - began if began is not None else 0.0,
+        took=max(clock.now() - history.first_failure, 0.0) if history.first_failure else None,
         exception=last.exception,
         fingerprint=last.fingerprint,
         worker=request.hostname or "",

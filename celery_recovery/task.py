@@ -8,7 +8,6 @@ of a failing task is told.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial, wraps
@@ -18,6 +17,7 @@ from celery import Celery, Task
 from celery.exceptions import Ignore, Reject, Retry
 from celery.utils.time import maybe_make_aware
 
+from celery_recovery import clock
 from celery_recovery.batch.fan_out import JOINT, fan_name, joint_result
 from celery_recovery.batch.policy import BatchPolicy
 from celery_recovery.call import merged_call
@@ -114,7 +114,7 @@ class RecoverableTask(Task):  # type: ignore[misc]  # celery is untyped
         return self._recovered(request, partial(_body(self), *args, **kwargs))
 
     def _recovered(self, request: Any, body: Callable[[], Any]) -> Any:
-        request.recovery_running = time.monotonic()
+        request.recovery_running = clock.monotonic()
         request._protected = 1  # noqa: SLF001  # so that Celery gives a direct call from within the body its own request
         leashed = self.acks_late and leash()
         try:
@@ -220,7 +220,7 @@ def _around_before_start(own: Callable[..., Any]) -> Callable[..., Any]:
         request = self.request
         if "recovery_running" in request.__dict__:  # called from the one of a subclass
             return own(self, task_id, args, kwargs)
-        request.recovery_running = time.monotonic()
+        request.recovery_running = clock.monotonic()
         try:
             Recovery.of(self.app).admit(self, request)
             return own(self, task_id, args, kwargs)

@@ -12,7 +12,6 @@ the other side asks for more patience than a batch has in place. `Quarantine` an
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
@@ -23,6 +22,7 @@ from celery.app.task import Context
 from celery.canvas import Signature, chord, group
 from celery.exceptions import Ignore, Reject, Retry
 
+from celery_recovery import clock
 from celery_recovery.actions import Failure
 from celery_recovery.admission import passage_of
 from celery_recovery.batch.batch import Batch, Source
@@ -403,7 +403,7 @@ class _Keeper:
             call=Call(tuple(request.args or ()), dict(request.kwargs or {})),
             options={},
             replay=None,
-            runtime=time.monotonic() - request.recovery_running,
+            runtime=clock.monotonic() - request.recovery_running,
             passage=passage_of(request),
         )
 

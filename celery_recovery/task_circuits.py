@@ -19,7 +19,6 @@ Redis under the circuit's name, which comes back at the circuit's pace.
 from __future__ import annotations
 
 import logging
-import random
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +45,6 @@ SOME_TIME = 60.0
 #: Longest wait for an empty budget, in seconds.
 LONGEST_WAIT = 300.0
 _said: set[tuple[str, str]] = set()
-_random = random.SystemRandom()  # children of one fork differ
 
 
 def circuits_of(task: Task, args: Iterable[Any], kwargs: Mapping[str, Any]) -> list[str]:
@@ -143,7 +141,7 @@ def _refused(parts: Parts, task: Task, request: Context, exc: CircuitOpen) -> No
         request.recovery_refused = (Reason.CIRCUIT, on_open)
         raise exc
     # Shown as due when the circuit probes, not all at one moment; they come back at the circuit's own pace.
-    seconds = (exc.retry_after if exc.retry_after is not None else SOME_TIME) * _random.uniform(1.0, 1.25)
+    seconds = (exc.retry_after if exc.retry_after is not None else SOME_TIME) * parts.random.uniform(1.0, 1.25)
     _park(parts, task, request, seconds, "circuit", exc.circuit)
 
 
@@ -169,7 +167,7 @@ def _empty(parts: Parts, task: Task, request: Context, name: str) -> None:
     history = History.from_header(request.__dict__.get("recovery"))
     first = max(history.last_delay or 0.0, parts.circuits.policy(name).window)
     wait = min(first * 2.0 ** min(history.deferrals, 20), LONGEST_WAIT)
-    _park(parts, task, request, wait * _random.uniform(0.5, 1.5), "budget", "")
+    _park(parts, task, request, wait * parts.random.uniform(0.5, 1.5), "budget", "")
 
 
 def _park(parts: Parts, task: Task, request: Context, seconds: float, reason: str, circuit: str) -> None:

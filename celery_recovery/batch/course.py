@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, NoReturn, Protocol
 
+from celery_recovery import clock
 from celery_recovery.batch.item import Item
 from celery_recovery.batch.limits import Limits
 from celery_recovery.batch.policy import BatchPolicy
@@ -147,7 +147,7 @@ class Course:
         self._keys: list[Any] = []
         self._recovered: list[Item] = []
         self.through = False
-        self._since = time.monotonic()
+        self._since = clock.monotonic()
         self._worked = self.progress.seconds
         self._saved = self.progress.done
         self._flushed_at = self._told_at = self._since
@@ -181,7 +181,7 @@ class Course:
         behind = progress.done - self._saved
         if behind and (
             behind >= self.policy.flush_every
-            or time.monotonic() - self._flushed_at >= self.policy.flush_after
+            or clock.monotonic() - self._flushed_at >= self.policy.flush_after
             or kept
             or (self.commit is not None and len(unit.items) > 1)
         ):
@@ -194,13 +194,13 @@ class Course:
             for unit in self.again:
                 unit.fate = "kept" if unit.fate == "done" else unit.fate
         self.unflushed.clear()
-        progress, now = self.progress, time.monotonic()
+        progress, now = self.progress, clock.monotonic()
         if self._keys:
             self._digest.add(self._keys)
             self._keys.clear()
             progress.digest = self._digest.text()
         worked = now - self._since
-        progress.seconds, progress.at = self._worked + worked, time.time()
+        progress.seconds, progress.at = self._worked + worked, clock.now()
         progress.rate = (progress.done - self.began) / worked if worked > 0 else None
         for item in self._recovered:
             self.keeps.ended(item, "recovered")
@@ -389,9 +389,9 @@ class Course:
             self._keys.extend(unit.keys)
 
     def _sleep(self, seconds: float) -> None:
-        end = time.monotonic() + seconds
-        while (left := end - time.monotonic()) > 0 and not self.keeps.stopping():
-            time.sleep(min(left, 0.25))
+        end = clock.monotonic() + seconds
+        while (left := end - clock.monotonic()) > 0 and not self.keeps.stopping():
+            clock.sleep(min(left, 0.25))
 
     # -- where it begins
 

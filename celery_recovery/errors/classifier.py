@@ -15,10 +15,10 @@ rule raise counts as "not known".
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
+from celery_recovery import clock
 from celery_recovery.errors.anatomy import Steps, chain_of, frames_of, nearest, steps_of
 from celery_recovery.errors.fingerprint import fingerprint
 from celery_recovery.errors.judgement import SEVERITY, UNKNOWN, Case, Ruling, UserRule, verdict_of
@@ -86,7 +86,7 @@ class ErrorClassifier:
         `task`: name of the task that failed, part of the fingerprint.
         `now`: Unix time of the failure; default: the clock.
         """
-        timestamp = time.time() if now is None else now
+        timestamp = clock.now() if now is None else now
         try:
             return self._inform(exc, self._ruling(exc), task or "", timestamp)
         except BaseException as error:

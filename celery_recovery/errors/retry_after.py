@@ -9,11 +9,11 @@ from __future__ import annotations
 import datetime as dt
 import math
 import re
-import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from celery_recovery import clock
 from celery_recovery.errors.reading import attr
 
 __all__ = ("LONGEST", "bounded", "from_headers", "reset", "seconds", "used_up")
@@ -43,7 +43,7 @@ def seconds(value: Any, *, now: float | None = None, date: Any = None) -> float 
     not matter; without it against `now` (Unix time; default: the clock).
     """
     try:
-        return _seconds(value, time.time() if now is None else now, date)
+        return _seconds(value, clock.now() if now is None else now, date)
     except BaseException:  # foreign objects and dates: what cannot be read is no wish
         return None
 
@@ -134,7 +134,7 @@ def reset(value: Any, now: float | None = None, date: Any = None) -> float | Non
         return seconds(value, now=now, date=date)
     if moment < _EPOCH:
         return bounded(moment)
-    base = time.time() if now is None else now
+    base = clock.now() if now is None else now
     return bounded((moment / 1000.0 if moment > _EPOCH_MS else moment) - base)
 
 

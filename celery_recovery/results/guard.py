@@ -14,6 +14,7 @@ from celery import Celery, Task, states
 from celery.app.task import Context
 from celery.exceptions import SoftTimeLimitExceeded
 
+from celery_recovery import clock
 from celery_recovery.exceptions import StoreUnavailable
 from celery_recovery.results.bounded import bounded
 from celery_recovery.results.keeper import MAIN_TIMEOUT, TASK_TIMEOUT, Keeper, refusal
@@ -235,7 +236,7 @@ class Guard:
         hard: float | None = (request.timelimit or (None, None))[0] or self._task.time_limit
         if not hard:
             return self._keeper.timeout
-        running: float = time.monotonic() - request.__dict__.get("recovery_running", time.monotonic())
+        running: float = clock.monotonic() - request.__dict__.get("recovery_running", clock.monotonic())
         return max(0.0, min(self._keeper.timeout, float(hard) - running - MARGIN))
 
     def _done(self, outcome: Outcome) -> None:

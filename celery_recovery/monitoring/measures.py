@@ -23,6 +23,7 @@ Two places, both hashes of a JSON list of labels -> count:
       ["dead", task, error type, fingerprint, reason]
       ["recovery", task, error type, le], ["recovery_ms", task, error type]
       ["circuit", circuit, state]
+      ["batch", task, how]
 """
 
 from __future__ import annotations

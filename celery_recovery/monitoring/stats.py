@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +39,8 @@ SNOOZED, WATCHED = "snooze", "watched:"
 _UNKNOWN = (WATCHED + "unknown_task", WATCHED + "rejected")
 #: Fingerprints that one process tells apart in an hour.
 MOST_GROUPS = 500
+#: Hours read in one round trip.
+HOURS_READ = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +127,9 @@ class SuccessRateMonitor(Counting):
     def batch_moved(self, task: str, *, succeeded: int, failed: int, discarded: int) -> None:
         """So many more items of a batch are done with."""
         items = {"succeeded": succeeded, "failed": failed, "discarded": discarded}
-        self._total({("batch", task, how): count for how, count in items.items()})
+        counted = {("batch", task, how): count for how, count in items.items()}
+        self._total(counted)
+        self.add(self._keys.measures(self._hour()), counted)
 
     def troubled(self, failures: int, of: str = "redis") -> None:
         """So many calls to Redis (or of `"publish"`, to the broker) have failed."""
@@ -173,17 +177,21 @@ class SuccessRateMonitor(Counting):
         rates = [_rate(name, error_type, outcomes) for (name, error_type), outcomes in totals.items()]
         return sorted(rates, key=lambda rate: (-rate.attempts, rate.task, rate.error_type))
 
-    def series(self, since: float, step: float = 3600.0) -> dict[str, list[int]]:
-        """What was counted since then (unix s) in each `step` seconds, oldest first.
+    def series(
+        self, since: float, step: float = 3600.0, until: float | None = None,
+        chosen: Callable[[str], bool] = lambda _: True,
+    ) -> dict[str, list[int]]:  # fmt: skip
+        """What was counted between two moments (unix s) in each `step` seconds, oldest first, of the `chosen` tasks.
 
         `"failed"` attempts of any end, `"recovered"` tasks, `"dead_lettered"` ones. Raises `StoreUnavailable`.
         """
         now = time.time()
+        end = now if until is None else until
         begin = int(max(since, now - self.retention)) // BUCKET * BUCKET
-        places = int((now - begin) // step) + 1
+        places = max(int((end - begin) // step), 0) + 1
         told = {name: [0] * places for name in ("failed", "recovered", "dead_lettered")}
-        for bucket, _, _, outcome, count in self._buckets(range(begin, int(now) + 1, BUCKET)):
-            if outcome in (FIRST_TRY, SNOOZED) or outcome.startswith(WATCHED):
+        for bucket, task, _, outcome, count in self._buckets(range(begin, int(end) + 1, BUCKET)):
+            if outcome in (FIRST_TRY, SNOOZED) or outcome.startswith(WATCHED) or not chosen(task):
                 continue
             at = min(int((bucket - begin) // step), places - 1)
             told["recovered" if outcome == RECOVERED else "failed"][at] += count
@@ -201,10 +209,16 @@ class SuccessRateMonitor(Counting):
 
     def hours(self, since: float, until: float | None = None) -> Counter[Labels]:
         """What was counted in the hours between two moments (unix s), likewise. Raises `StoreUnavailable`."""
+        return merged((labels, count) for _, labels, count in self.by_hour(since, until))
+
+    def by_hour(self, since: float, until: float | None = None) -> Iterator[tuple[int, Labels, int]]:
+        """The same hour by hour (its begin, unix s), the oldest first: an hour may have many groups."""
         until = time.time() if until is None else until
         since = max(since, time.time() - self.retention - HOUR)
-        hours = [self._keys.measures(hour) for hour in range(int(since) // HOUR * HOUR, int(until) + 1, HOUR)]
-        return merged((tuple(json.loads(field)), n) for _, reply in self._hashes(hours) for field, n in reply.items())
+        hours = range(int(since) // HOUR * HOUR, int(until) + 1, HOUR)
+        for place, reply in self._hashes([self._keys.measures(hour) for hour in hours], HOURS_READ):
+            for field, count in reply.items():
+                yield hours[place], tuple(json.loads(field)), count
 
     def _read(self, buckets: range) -> Iterable[tuple[str, str, str, int]]:
         return (rest for _, *rest in self._buckets(buckets))  # type: ignore[misc]
@@ -215,14 +229,14 @@ class SuccessRateMonitor(Counting):
                 name, error_type, outcome = json.loads(key)
                 yield buckets[place], name, error_type, outcome, count
 
-    def _hashes(self, keys: Sequence[str]) -> Iterable[tuple[int, dict[bytes, int]]]:
-        """Which of the keys, and its counts; some hundred in one round trip."""
+    def _hashes(self, keys: Sequence[str], batch: int = READ_BATCH) -> Iterable[tuple[int, dict[bytes, int]]]:
+        """Which of the keys, and its counts; `batch` of them in one round trip."""
         if self._client is None:
             return
-        for first in range(0, len(keys), READ_BATCH):
+        for first in range(0, len(keys), batch):
             with reachable(self._client):
                 pipe = self._client.pipeline(transaction=False)
-                for key in keys[first : first + READ_BATCH]:
+                for key in keys[first : first + batch]:
                     pipe.hgetall(key)
                 replies: list[dict[bytes, bytes]] = pipe.execute()
             for place, reply in enumerate(replies, first):

@@ -24,6 +24,7 @@ Two places, both hashes of a JSON list of labels -> count:
       ["recovery", task, error type, le], ["recovery_ms", task, error type]
       ["circuit", circuit, state]
       ["batch", task, how]
+      ["parked", task, reason, circuit]           times that a task was parked for a circuit, or an empty budget
 """
 
 from __future__ import annotations

@@ -131,6 +131,10 @@ class SuccessRateMonitor(Counting):
         self._total(counted)
         self.add(self._keys.measures(self._hour()), counted)
 
+    def waits(self, task: str, reason: str, circuit: str = "") -> None:
+        """A task was parked instead of run: for a `"circuit"` that is open, or its `"budget"` that is empty."""
+        self.add(self._keys.measures(self._hour()), {("parked", task, reason, circuit): 1})
+
     def troubled(self, failures: int, of: str = "redis") -> None:
         """So many calls to Redis (or of `"publish"`, to the broker) have failed."""
         self._total({("error", of): failures})

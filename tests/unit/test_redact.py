@@ -1,0 +1,154 @@
+"""Hiding secrets: by name and by form, in data and in text; what is none stays; nothing takes long."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from celery_recovery.redact import MASK, Redactor
+from celery_recovery.redact.text import LONGEST
+from tests.hostile import ADVERSARIAL, CARD, HARMLESS, HOSTILE, HUGE, JWT, SECRET, SECRETS, Case, deep
+
+hide = Redactor()
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary() | st.datetimes(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text() | st.integers(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@pytest.mark.parametrize("case", SECRETS, ids=lambda case: case.text[:40])
+def test_a_secret_in_a_text_is_hidden(case: Case) -> None:
+    """However it is written; and it is said that something was there."""
+    shown = hide.text(case.text)
+    assert case.secret not in shown
+    assert MASK in shown
+
+
+@pytest.mark.parametrize("case", SECRETS, ids=lambda case: case.text[:40])
+def test_a_secret_is_hidden_in_whatever_stands_around_it(case: Case) -> None:
+    """In a list, beside a plain name, in bytes, in the middle of a message."""
+    around = {"note": [case.text], "raw": case.text.encode(), "log": f"at 12:00 it said: {case.text}"}
+    assert case.secret not in json.dumps(hide(around))
+
+
+@pytest.mark.parametrize("text", HARMLESS)
+def test_what_is_no_secret_stays(text: str) -> None:
+    """Ids, numbers, names of classes, sentences, addresses."""
+    assert hide.text(text) == text
+
+
+@pytest.mark.parametrize(
+    ("data", "shown"),
+    [
+        ({"password": "hunter2"}, {"password": MASK}),
+        ({b"Authorization": b"x"}, {"b'Authorization'": MASK}),
+        ([["Authorization", "Bearer x"], ["Accept", "*/*"]], [["Authorization", MASK], ["Accept", "*/*"]]),
+        ([("x-api-key", "hunter2")], [["x-api-key", MASK]]),
+        ([{"name": "Cookie", "value": "hunter2"}], [{"name": "Cookie", "value": MASK}]),
+        ({"key": "db_password", "value": {"a": 1}}, {"key": "db_password", "value": MASK}),
+        (["mysql", "--password", "hunter2", "shop"], ["mysql", "--password", MASK, "shop"]),
+        ({"card": int(CARD), "order": 7}, {"card": MASK, "order": 7}),
+        ({"order": 1234567890123456}, {"order": 1234567890123456}),
+        ({JWT: 1}, {MASK: 1}),
+        ({"accessKey": "x", "userSSN": "x"}, {"accessKey": MASK, "userSSN": MASK}),
+        ({"max_tokens": 4096, "opinion": "x"}, {"max_tokens": 4096, "opinion": "x"}),
+        ({"n": float("nan"), "i": float("-inf")}, {"n": "nan", "i": "-inf"}),
+        ({"big": 1 << 20_000}, {"big": "an integer of 20,001 bits"}),
+        ({"set": {7}}, {"set": [7]}),
+    ],
+)  # fmt: skip
+def test_data(data: Any, shown: Any) -> None:
+    """By key, as pairs, as named values, as options of a command, by form; what JSON cannot hold is said in words."""
+    assert hide(data) == shown
+    json.dumps(hide(data), allow_nan=False)
+
+
+@given(anything)
+def test_anything_is_shown(data: Any) -> None:
+    """Nothing makes it raise, what comes out is fit for JSON but for dates, and once is enough."""
+    shown = hide(data)
+    json.dumps(shown, allow_nan=False, default=str)
+    assert hide(shown) == shown
+
+
+@given(st.text(), st.text())
+def test_no_text_brings_the_secret_back(before: str, after: str) -> None:
+    """A secret in quotes beside its name is hidden whatever stands around."""
+    assert SECRET not in hide.text(f"{before} 'password': 'hunter2'{after}".replace("hunter2hunter2", ""))
+
+
+@pytest.mark.parametrize("text", ADVERSARIAL.values(), ids=ADVERSARIAL)
+def test_no_text_takes_long(text: str) -> None:
+    """Twice the length takes about twice the time: there is no text that holds up a page."""
+    begun = time.perf_counter()
+    hide.text(text[: LONGEST // 2])
+    hide.text(text)
+    assert time.perf_counter() - begun < 2
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_names_and_values(name: str) -> None:
+    """As keys, as values, beside a secret."""
+    text = HOSTILE[name]
+    assert SECRET not in json.dumps(hide({text: text, "password": f"{text}hunter2", f"{text}password": "hunter2"}))
+
+
+def test_a_huge_text_is_cut() -> None:
+    """It is said how long it was; nothing of a secret across the cut is shown."""
+    begun = time.perf_counter()
+    shown = hide.text(HUGE)
+    assert time.perf_counter() - begun < 1
+    assert len(shown) < LONGEST + 100
+    assert shown.endswith("… (10,000,000 characters)")
+    across = "a " * (LONGEST // 2 - 10) + JWT
+    assert JWT[:10] not in hide.text(across + "x" * 100)
+
+
+def test_deep_and_wide_data_ends() -> None:
+    """At a depth that can be written as JSON, and after so many values."""
+    nested: Any = "x"
+    for _ in range(900):
+        nested = [nested]
+    json.dumps(hide(nested))
+    assert len(hide(list(range(1_000_000)))) < 200_000
+    assert hide.text(deep().decode()) is not None
+
+
+def test_own_names_and_values() -> None:
+    """Each pattern is its own: with anchors, groups, flags, and a case that counts where the team wants it so."""
+    own = Redactor([r"^loyalty$", r"(?i)(a)\1count", r"patient"], [r"KN-(\d)\1{3}", r"(?i)badge (?P<secret>\d+)"])
+    hidden = own(
+        {"loyalty": "x", "loyalty_level": "gold", "AAcount": "x", "Patient_Name": "x", "n": "KN-7777, Badge 12"}
+    )
+    assert hidden == {
+        "loyalty": MASK, "loyalty_level": "gold", "AAcount": MASK, "Patient_Name": MASK, "n": f"{MASK}, Badge {MASK}",
+    }  # fmt: skip
+    assert own.text("loyalty=7 loyalty_level=gold") == f"loyalty={MASK} loyalty_level=gold"
+
+
+class TestPositional:
+    """Positional arguments are hidden by the names of the parameters that they fill."""
+
+    known = Redactor(parameters=lambda task: {"pay": ["order", "card_number", "*secrets"]}.get(task, ()))
+
+    def test_list(self) -> None:
+        """Those the task's signature names; of `*rest`, all further ones; those known from the letter."""
+        assert self.known.args("pay", [7, "x", "y", "z"]) == [7, MASK, MASK, MASK]
+        assert self.known.args("pay", [7]) == [7]
+        assert self.known.args("other", [7, "x"]) == [7, "x"]
+        assert self.known.args("other", [7, "x"], known=[1, 9]) == [7, MASK]
+
+    @pytest.mark.parametrize(
+        ("text", "shown"),
+        [("(7, 'x')", f"(7, '{MASK}')"), ("(7, <Card x>)", MASK), ("(7, 'x...", MASK), ("(7,)", "(7,)"), ("", MASK)],
+    )
+    def test_text(self, text: str, shown: str) -> None:
+        """Celery's text of them, as far as it can be read; else nothing of it is shown."""
+        assert self.known.args("pay", text) == shown
+        assert self.known.args("other", text) == text

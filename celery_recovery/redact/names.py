@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 __all__ = ("SECRET_NAMES", "Names")
 
@@ -37,6 +38,10 @@ SECRET_NAMES = (
 
 #: Characters of a name that are looked at, at both ends: no name is longer, but a key of nested data may be anything.
 _LONGEST = 200
+#: Names that are remembered, of so many characters at most: those of one kind of letter are the same in each.
+_REMEMBERED, _SHORT = 4096, 64
+#: Words that promise a secret only with the one before them, as in `API key`.
+_SECOND = frozenset(("key", "keys", "number", "no", "id", "code", "phrase"))
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 #: Names of classes of exceptions: what follows their colon is a message.
 _ERRORS = re.compile(r"(?:Error|Exception|Warning|Failure|Fault|Expired|Invalid|Exit|Interrupt|Timeout|NotFound)$")
@@ -51,6 +56,7 @@ class Names:
     def __init__(self, extra: Iterable[str] = ()) -> None:
         own = "|".join(f"(?:{pattern})" for pattern in SECRET_NAMES)
         self._patterns = tuple(re.compile(pattern, re.IGNORECASE) for pattern in (own, *extra))
+        self._known = lru_cache(_REMEMBERED)(self._promises)
 
     def __call__(self, name: object, before: str = "") -> bool:
         """True for a name that promises a secret, on its own or with the word `before` it (`API key`)."""
@@ -60,12 +66,15 @@ class Names:
             return False
         if len(name) > 2 * _LONGEST:
             name = f"{name[:_LONGEST]} {name[-_LONGEST:]}"
+        if self._known(name) if len(name) <= _SHORT else self._promises(name):
+            return True
+        return bool(before) and name.lower() in _SECOND and self._ends_in(f"{before}_{name}", len(before) + 1)
+
+    def _promises(self, name: str) -> bool:
         if any(pattern.search(name) for pattern in self._patterns):
             return True
         apart = _CAMEL.sub("_", name).replace(" ", "_")
-        if apart != name and any(pattern.search(apart) for pattern in self._patterns):
-            return True
-        return bool(before) and self._ends_in(f"{before}_{name}", len(before) + 1)
+        return apart != name and any(pattern.search(apart) for pattern in self._patterns)
 
     def _ends_in(self, whole: str, begin: int) -> bool:
         """Whether a pattern is found that reaches beyond `begin`: it is not the word before alone that promises it."""

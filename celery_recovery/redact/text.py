@@ -24,13 +24,13 @@ MASK = "***"
 LONGEST = 100_000
 
 _NAME = r"(?P<name>[\w.-]+)"
-#: A name, maybe in quotes or an index, and what says that its value follows. The value may be in the next line if it is
-#: quoted, as in indented JSON.
-_PAIR = re.compile(
-    rf"(?<![\w.-]){_NAME}(?P<quote>\\*['\"])?(?:\]|%5D)?[ \t]{{0,8}}(?P<sign>=>|:?=(?![=~])|:(?!:|//))"
-    r"[ \t]{0,8}(?:(?:\r?\n|(?:\\r)?\\n)[ \t]{0,80}(?=\\*['\"]))?"
+#: What says that the value of a name follows. It may be in the next line if it is quoted, as in indented JSON.
+_SIGN = re.compile(r"(?P<sign>=>|:?=(?![=~])|:(?!:|//))[ \t]{0,8}(?:(?:\r?\n|(?:\\r)?\\n)[ \t]{0,80}(?=\\*['\"]))?")
+#: The name, maybe in quotes or an index, and the word before it, backwards: there are fewer signs than words.
+_BACKWARDS = re.compile(
+    r"[ \t]{0,8}(?:\]|D5%)?(?P<quote>['\"]\\*)?(?P<name>[\w.-]+)(?P<escape>\\)?(?:[ ](?P<before>\w{1,40})(?!\w))?"
 )
-_WORD_BEFORE = re.compile(r"(\w{1,40})[ ]\Z")
+_REACH = 300
 #: `--password hunter2`, also as words of a list; `('Authorization', 'Bearer …')`; `<password>…</password>`;
 #: `IDENTIFIED BY '…'`, `password 'hunter2'`.
 _OPTION = re.compile(rf"(?<![\w-])(?=-){_NAME}(?:[ \t]{{1,4}}|\\*['\"][ \t]{{0,4}},[ \t]{{0,4}})(?=[^\s-])")
@@ -46,7 +46,6 @@ _WITHIN = re.compile(r"\\.|['\"()\[\]{}<>]", re.DOTALL)
 _SCHEME = re.compile(r"(?i:bearer|basic|digest|token|negotiate|ntlm|apikey|hawk|aws4-hmac-sha256)[ \t]{1,4}(?=\S)")
 #: To the end of the line: a header of several parts, of which each may be secret.
 _LINE = re.compile(r"(?:[^\r\n\\'\"]|\\(?![rn]))*")
-_WHOLE_LINE = re.compile(r"(?i:cookie)\Z")
 #: Parameters of a scheme, of which each may be secret.
 _PARTED = re.compile(
     r"(?i:digest|hawk|aws4-hmac-sha256)[ \t]{1,4}(?:[\w-]{1,80} ?= ?(?:\\*\"[^\"]*\"|[^\s,'\"]+)(?: ?, ?)?)*"
@@ -70,7 +69,10 @@ class TextSearch:
 
     def __init__(self, names: Names, values: Iterable[str] = ()) -> None:
         self._names = names
-        self._values = tuple(Value(pattern, (), re.compile(pattern)) for pattern in values) + VALUES
+        own = tuple(Value(pattern, (), re.compile(pattern)) for pattern in values)
+        #: Tried on every text; tried where the hint is in it.
+        self._always = (*own, *(value for value in VALUES if not value.hints))
+        self._hinted = tuple((hint, value) for value in VALUES for hint in value.hints)
 
     def __call__(self, text: str) -> str:
         """The text without secrets, and without what is beyond `LONGEST`."""
@@ -91,17 +93,18 @@ class TextSearch:
 
     def values(self, text: str) -> str:
         """The text without what is a secret by its form."""
-        for value in self._values:
-            if not value.hints or any(hint in text for hint in value.hints):
-                text = value.pattern.sub(lambda found, value=value: _hidden(found, value), text)  # type: ignore[misc]
+        found = [value for hint, value in self._hinted if hint in text]
+        for value in (*self._always, *found):
+            text = value.pattern.sub(lambda match, value=value: _hidden(match, value), text)  # type: ignore[misc]
         return text
 
     def _pairs(self, text: str) -> Iterator[Hidden]:
         at = 0
-        while found := _PAIR.search(text, at):
+        while found := _SIGN.search(text, at):
             at = found.end()
-            if self._is_secret(text, found):
-                hidden = _value_at(text, at, whole_line=_is_whole_line(found))
+            name = self._secret_before(text, found)
+            if name:
+                hidden = _value_at(text, at, whole_line=found["sign"] == ":" and name.lower().endswith("cookie"))
                 yield hidden
                 at = hidden.end
                 if found["sign"] == ":" and (default := _DEFAULT.match(text, at)):  # an annotation: what follows is it
@@ -109,14 +112,18 @@ class TextSearch:
                     yield hidden
                     at = hidden.end
 
-    def _is_secret(self, text: str, found: re.Match[str]) -> bool:
-        name, begin = found["name"], found.start()
-        if text[begin - 1 : begin] == "\\" and name[0] in "nrt":  # the end of a line, in a `repr`
+    def _secret_before(self, text: str, sign: re.Match[str]) -> str:
+        """The name before the sign, if it promises a secret; else an empty text."""
+        end = sign.start()
+        found = _BACKWARDS.match(text[max(0, end - _REACH) : end][::-1])
+        if not found:
+            return ""
+        name = found["name"][::-1]
+        if found["escape"] and name[0] in "nrt":  # the end of a line, in a `repr`
             name = name[1:]
-        if found["sign"] == ":" and not found["quote"] and Names.is_error(name):
-            return False
-        before = _WORD_BEFORE.search(text, max(0, begin - 42), begin)
-        return self._names(name, before[1] if before else "")
+        if sign["sign"] == ":" and not found["quote"] and Names.is_error(name):
+            return ""
+        return name if self._names(name, (found["before"] or "")[::-1]) else ""
 
     def _found(self, pattern: re.Pattern[str], text: str) -> Iterator[Hidden]:
         return (_value_at(text, found.end()) for found in pattern.finditer(text) if self._names(found["name"]))
@@ -210,11 +217,6 @@ def _end(pattern: re.Pattern[str], text: str, at: int) -> int:
     found: Callable[..., re.Match[str] | None] = pattern.match
     match = found(text, at)
     return match.end() if match else at
-
-
-def _is_whole_line(found: re.Match[str]) -> bool:
-    """A header that is secret as a whole, whatever stands in it."""
-    return found["sign"] == ":" and _WHOLE_LINE.search(found["name"]) is not None
 
 
 def _cut(text: str) -> str:

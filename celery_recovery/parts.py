@@ -151,12 +151,7 @@ class Parts:
     @cached_property
     def circuits(self) -> Circuits:
         """The circuits that tasks declare, and all others by name; without Redis each process has its own."""
-        from celery_recovery.circuit.circuits import Circuits
-
-        settings = self.settings
-        url = settings.redis_url or _redis_of(self.app)
-        client = connect(url, socket_timeout=CIRCUIT_TIMEOUT, socket_connect_timeout=CIRCUIT_TIMEOUT) if url else None
-        made = Circuits(client, settings.key_prefix, settings.circuits, self._circuit_changed, self.audit)
+        made = self._new_circuits()
         for task in list(self.app.tasks.values()):
             policy = getattr(task, "recovery_circuit_policy", None)
             if policy is not None:
@@ -164,6 +159,14 @@ class Parts:
                     if isinstance(name, str):
                         made.declare(name, policy, task.name)
         return made
+
+    def _new_circuits(self) -> Circuits:
+        from celery_recovery.circuit.circuits import Circuits
+
+        settings = self.settings
+        url = settings.redis_url or _redis_of(self.app)
+        client = connect(url, socket_timeout=CIRCUIT_TIMEOUT, socket_connect_timeout=CIRCUIT_TIMEOUT) if url else None
+        return Circuits(client, settings.key_prefix, settings.circuits, self._circuit_changed, self.audit)
 
     def _circuit_changed(self, circuit: CircuitBreaker, change: Change) -> None:
         self.stats.circuit_changed(circuit.name, change, named=self.circuits.is_declared(circuit.name))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
@@ -44,8 +45,10 @@ class Circuits:
         policies: Mapping[str, Mapping[str, Any]],
         listener: Listener | None = None,
         audit: Audit | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.client = client
+        self._clock = clock
         self._prefix = prefix
         self._policies = policies
         self._listener = listener
@@ -145,7 +148,7 @@ class Circuits:
 
     def _make(self, name: str) -> tuple[CircuitBreaker, RetryBudget | None]:
         policy = self.policy(name)
-        shared: dict[str, Any] = {"redis": self.client, "prefix": self._prefix}
+        shared: dict[str, Any] = {"redis": self.client, "prefix": self._prefix, "clock": self._clock}
         breaker = CircuitBreaker(name, policy, **shared, on_transition=self._listener)
         if policy.retry_ratio is None:
             return breaker, None

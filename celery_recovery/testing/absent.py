@@ -1,0 +1,28 @@
+"""What a bench does not have says so."""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+__all__ = ("Absent", "NotOnTheBench")
+
+
+class NotOnTheBench(NotImplementedError):
+    """`celery_recovery.testing` has no stand-in for this: test it with a real Redis and a worker."""
+
+
+class Absent:
+    """Answers for all that it does not have."""
+
+    #: How it is called in the message.
+    _what = "this part"
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # copy, pickle and the like ask, and go on
+            raise AttributeError(name)
+        refuse(f"`{name}` of the {self._what}")
+
+
+def refuse(what: str) -> NoReturn:
+    """Raise `NotOnTheBench`."""
+    raise NotOnTheBench(f"{what} is not in memory on a test bench: test it with a real Redis and a worker")

@@ -1,0 +1,255 @@
+"""One task on a bench: its messages are taken one after the other, each started as a worker starts it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from celery import states
+from celery.app.task import Context
+from celery.app.trace import build_tracer
+from celery.exceptions import Reject
+from celery.worker.request import Request
+
+from celery_recovery.dead_letters.letter import Letter
+from celery_recovery.dead_letters.received import HEADER
+from celery_recovery.decision import Action
+from celery_recovery.exceptions import ConfigurationError
+from celery_recovery.history import History
+from celery_recovery.testing.run import LogLine, Outcome, Run, Sent, Start
+
+if TYPE_CHECKING:
+    from celery_recovery.testing.bench import Bench
+    from celery_recovery.testing.broker import Waiting
+    from celery_recovery.testing.pipeline import Notes
+    from celery_recovery.testing.world import World
+
+__all__ = ("HOSTNAME", "Life")
+
+#: Node name of the worker that a bench plays.
+HOSTNAME = "bench@localhost"
+#: What Celery says in the `Ignore` of `self.replace()`.
+_REPLACED = "Replaced by new task"
+
+logger = logging.getLogger("celery_recovery")
+
+
+class Life:
+    """What is known of one task so far. `start` takes its next message, `run` tells what became of it."""
+
+    def __init__(self, world: World, first: Waiting) -> None:
+        self.id = first.id
+        self._world = world
+        self._task = first.task
+        self._began = world.clock.now()
+        message = world.broker.message(first)
+        args, kwargs, _ = message.payload
+        self._args, self._kwargs = tuple(args), dict(kwargs)
+        self._replays = History.from_header(first.headers.get(HEADER)).replays
+        self._starts: list[Start] = []
+        self._letters: list[Letter] = []
+        self._sent: list[Sent] = []
+        self._log: list[LogLine] = []
+        self._ended: Outcome | None = None
+        self._result: Any = None
+        self._took = 0.0
+        #: How often it may start before it is left waiting.
+        self.left = world.starts
+
+    @property
+    def is_over(self) -> bool:
+        """It has ended, and nothing of it waits."""
+        return self._ended is not None
+
+    # -- going on
+
+    def start(self, waiting: Waiting) -> None:
+        """Take this message: run it, or see that it has expired."""
+        clock, broker = self._world.clock, self._world.broker
+        clock.move_to(waiting.due)
+        message = broker.take(waiting)
+        self.left -= 1
+        with _logged(self._log):
+            if waiting.expires is not None and clock.now() > waiting.expires:
+                self._expired(waiting, message)
+            else:
+                self._started(waiting, message)
+        self._took = clock.now() - self._began
+
+    def _expired(self, waiting: Waiting, message: Any) -> None:
+        """As a worker does that finds it so: it is revoked, and says that in its result."""
+        request = self._request(waiting, message)
+        task, context = request.task, Context(request.request_dict)
+        task.backend.mark_as_revoked(self.id, "expired", request=context, store_result=request.store_errors)
+        self._ended = Outcome.EXPIRED
+        self._note(waiting, self._world.clock.now(), "expired")
+
+    def _started(self, waiting: Waiting, message: Any) -> None:
+        world, request = self._world, self._request(waiting, message)
+        args, kwargs, embed = message.payload
+        context = request.request_dict
+        context.update({"hostname": HOSTNAME, "is_eager": False, "args": args, "kwargs": kwargs}, **(embed or {}))
+        notes, began = world.recovery.begin(), world.clock.now()
+        after = world.broker.last
+        trace = build_tracer(request.task.name, request.task, app=world.app, hostname=HOSTNAME)
+        try:
+            result, info, _, _ = trace(self.id, args, kwargs, context)
+        except Reject as exc:  # the backend asked for it
+            result, info = exc, _Rejected(exc)
+        ended = None if info is None else info.state
+        if ended == states.REJECTED and info.retval.requeue:
+            world.broker.give_back(waiting)
+        self._took_in(world.news(after))
+        done = self._done(ended, info, notes)
+        self._note(waiting, began, done, notes)
+        self._result = result if ended is None else None
+        self._ended = _OUTCOMES.get(done)
+
+    def _request(self, waiting: Waiting, message: Any) -> Request:
+        app = self._world.app
+        task = app.tasks.get(waiting.task)
+        if task is None:
+            expected = "a task that is registered here"
+            hint = "Import the module that it is defined in."
+            raise ConfigurationError.of("task", expected=expected, got=waiting.task, hint=hint)
+        return Request(message, app=app, hostname=HOSTNAME, task=task, utc=True)
+
+    def _took_in(self, news: tuple[list[Letter], list[Sent]]) -> None:
+        letters, sent = news
+        self._letters.extend(letters)
+        self._sent.extend(one for one in sent if one.id != self.id)
+
+    def _done(self, ended: str | None, info: Any, notes: Notes) -> str:
+        """What was done, in a word."""
+        letter = any(letter.id == self.id for letter in self._letters)
+        if ended is None:
+            return "succeeded"
+        if letter and ended != states.RETRY:
+            return Action.MANUAL_REVIEW.value if _says(notes, Action.MANUAL_REVIEW) else Action.DEAD_LETTER.value
+        if self._world.parked_of(self.id) is not None:
+            return "parked"
+        if ended == states.IGNORED:
+            if str(info.retval).startswith(_REPLACED):
+                return "replaced"
+            return "put_off" if str(info.retval).startswith("put off") else "ignored"
+        if ended == states.REJECTED:
+            return "given_back" if info.retval.requeue else "rejected"
+        if notes.decision is not None:
+            return notes.decision.action.value
+        return "retry" if ended == states.RETRY else Action.FAIL.value
+
+    def _note(self, waiting: Waiting, began: float, done: str, notes: Notes | None = None) -> None:
+        failure = None if notes is None else notes.failure
+        decision = None if notes is None else notes.decision
+        attempt = int(waiting.headers.get("retries") or 0) + 1
+        self._starts.append(
+            Start(
+                task=waiting.task,
+                attempt=attempt,
+                at=began - self._began,
+                runtime=self._world.clock.now() - began,
+                done=done,
+                exception=None if failure is None else failure.exc,
+                error=None if failure is None else failure.info,
+                decision=decision,
+            )
+        )
+
+    # -- telling
+
+    def _outcome(self, *, parked: bool) -> Outcome:
+        if parked:
+            return Outcome.PARKED
+        is_waiting = self._world.waiting_of(self.id) is not None
+        return Outcome.WAITING if is_waiting else self._ended or Outcome.IGNORED
+
+    def run(self, bench: Bench) -> Run:
+        """What became of it so far."""
+        world = self._world
+        parked, due = world.parked_of(self.id), world.due_of(self.id)
+        outcome = self._outcome(parked=parked is not None)
+        meta = world.stage.backend.get_task_meta(self.id, cache=False)
+        state = str(meta.get("status"))
+        result = self._result if outcome is Outcome.SUCCEEDED else None
+        if outcome is Outcome.SUCCEEDED and state == states.SUCCESS:
+            result = meta.get("result")  # as it comes back from the backend
+        letter = next((one for one in reversed(self._letters) if one.id == self.id), None)
+        return Run(
+            id=self.id,
+            task=self._task,
+            args=self._args,
+            kwargs=self._kwargs,
+            outcome=outcome,
+            result=result,
+            state=state,
+            starts=tuple(self._starts),
+            took=self._took,
+            due_in=None if due is None else max(due - world.clock.now(), 0.0),
+            letter=letter if outcome is Outcome.DEAD_LETTERED else None,
+            item_letters=tuple(one for one in self._letters if one.id != self.id),
+            parked=parked,
+            checkpoint=world.recovery.checkpoints.state(f"id:{self.id}"),
+            sent=tuple(self._sent),
+            log=tuple(self._log),
+            replays=self._replays,
+            bench=bench,
+        )
+
+
+class _Rejected:
+    """Stands for what Celery's tracer tells of a task, where it raised instead."""
+
+    state = states.REJECTED
+
+    def __init__(self, exc: Reject) -> None:
+        self.retval = exc
+
+
+#: What was done -> how the run ended by it; what is not here goes on.
+_OUTCOMES = {
+    "succeeded": Outcome.SUCCEEDED,
+    Action.DEAD_LETTER.value: Outcome.DEAD_LETTERED,
+    Action.MANUAL_REVIEW.value: Outcome.DEAD_LETTERED,
+    Action.FAIL.value: Outcome.FAILED,
+    Action.DISCARD.value: Outcome.DISCARDED,
+    "ignored": Outcome.IGNORED,
+    "rejected": Outcome.REJECTED,
+    "replaced": Outcome.REPLACED,
+}
+
+
+def _says(notes: Notes, action: Action) -> bool:
+    return notes.decision is not None and notes.decision.action is action
+
+
+@contextmanager
+def _logged(lines: list[LogLine]) -> Iterator[None]:
+    """Keep what is logged meanwhile; lines of level INFO are made even where nobody else wants them."""
+    handler, level = _Lines(lines), logger.level
+    logger.addHandler(handler)
+    if not logger.isEnabledFor(logging.INFO):
+        logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        logger.removeHandler(handler)
+
+
+#: What every record of Python's logging has.
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "action"}
+
+
+class _Lines(logging.Handler):
+    def __init__(self, lines: list[LogLine]) -> None:
+        super().__init__()
+        self._lines = lines
+
+    def emit(self, record: logging.LogRecord) -> None:
+        fields = {name: value for name, value in vars(record).items() if name not in _STANDARD}
+        action = str(getattr(record, "action", ""))
+        self._lines.append(
+            LogLine(action=action, level=record.levelname.lower(), message=record.getMessage(), fields=fields)
+        )

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from celery_recovery.circuit.machine import Change
     from celery_recovery.dead_letters.letter import Letter
     from celery_recovery.errors import ErrorClassifier
+    from celery_recovery.monitoring.fleet import FleetReader
 
 __all__ = ("Parts",)
 
@@ -153,11 +154,9 @@ class Parts:
         """The circuits that tasks declare, and all others by name; without Redis each process has its own."""
         made = self._new_circuits()
         for task in list(self.app.tasks.values()):
-            policy = getattr(task, "recovery_circuit_policy", None)
-            if policy is not None:
-                for name in task.recovery_circuits:
-                    if isinstance(name, str):
-                        made.declare(name, policy, task.name)
+            for name in getattr(task, "recovery_circuits", ()):
+                if isinstance(name, str):
+                    made.declare(name, task.recovery_circuit_policy, task.name, ahead=True)
         return made
 
     def _new_circuits(self) -> Circuits:
@@ -185,6 +184,18 @@ class Parts:
         return SuccessRateMonitor(
             client, self.keys, interval=settings.stats_interval, retention=settings.stats_retention
         )
+
+    def fleet_reader(self) -> FleetReader:
+        """Reads how all processes and the store stand, for whoever measures; it waits a second for Redis, no longer.
+
+        Raises `ConfigurationError` where there is no Redis. What the app's modules hold must be imported first.
+        """
+        from celery_recovery.monitoring.fleet import FleetReader
+
+        keys = self.dead_letters.store.keys  # it says best what is missing
+        ours = (name for name, task in self.app.tasks.items() if hasattr(task, "recovery_on_dead_letter"))
+        tasks = sorted(name for name in ours if not name.startswith(("celery.", "celery_recovery.")))
+        return FleetReader(self.circuits.client, keys, self.circuits, tasks, counts=self.settings.stats)
 
     @cached_property
     def dead_letters(self) -> DeadLetterQueue:

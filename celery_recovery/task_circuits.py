@@ -65,8 +65,8 @@ def enter(parts: Parts, task: Task, request: Context) -> None:
     request.recovery_permits = permits
     for name in circuits_of(task, request.args or (), request.kwargs or {}):
         try:
-            if task.recovery_circuit_policy is not None:  # a name that a callable gave nobody could know earlier
-                parts.circuits.declare(name, task.recovery_circuit_policy, task.name)
+            ahead = name in task.recovery_circuits  # a name that a callable gave nobody could know earlier
+            parts.circuits.declare(name, task.recovery_circuit_policy, task.name, ahead=ahead)
             permits.append(parts.circuits.get(name).acquire())
         except CircuitOpen as exc:
             give_back(request)
@@ -175,6 +175,7 @@ def _park(parts: Parts, task: Task, request: Context, seconds: float, reason: st
     passage = passage_of(request)
     note_waiting(parts, request, passage)
     request.recovery_outcome = parts.actions.park(parts.parked, task, request, passage, seconds, reason, circuit)
+    parts.stats.waits(task.name, reason, circuit)
     raise request.recovery_outcome
 
 

@@ -20,8 +20,8 @@ from celery_recovery.circuit.breaker import CircuitBreaker
 from celery_recovery.circuit.budget import RetryBudget
 from celery_recovery.circuit.machine import Answer, Change, Pace
 from celery_recovery.circuit.policy import TASK_DEFAULTS, CircuitPolicy
-from celery_recovery.circuit.state import CircuitEvent
-from celery_recovery.circuit.store import CircuitStore, circuits
+from celery_recovery.circuit.state import CircuitEvent, CircuitState
+from celery_recovery.circuit.store import CircuitStore, circuits, states_of
 from celery_recovery.circuit.view import CircuitView
 from celery_recovery.exceptions import StoreUnavailable
 
@@ -54,14 +54,22 @@ class Circuits:
         self._listener = listener
         self._audit = audit
         self._declared: dict[str, tuple[CircuitPolicy, str]] = {}
+        self._ahead: set[str] = set()
         self._warned: set[tuple[str, str]] = set()
         self._made: OrderedDict[str, tuple[CircuitBreaker, RetryBudget | None]] = OrderedDict()
         self._lock = threading.Lock()
 
     # -- what tasks use
 
-    def declare(self, name: str, policy: CircuitPolicy, who: str) -> None:
-        """A task (`who`) wants this circuit to be so. The first wins; one that wants it otherwise is warned of."""
+    def declare(self, name: str, policy: CircuitPolicy | None, who: str, *, ahead: bool = False) -> None:
+        """A task (`who`) wants this circuit to be so. The first wins; one that wants it otherwise is warned of.
+
+        `policy` None: as all are. `ahead`: the task itself names it, and not a callable, which may give any number.
+        """
+        if ahead:
+            self._ahead.add(name)
+        if policy is None:
+            return
         known, first = self._declared.setdefault(name, (policy, who))
         if known is not policy and known != policy and (name, who) not in self._warned and len(self._warned) < MOST:
             self._warned.add((name, who))
@@ -87,13 +95,18 @@ class Circuits:
         base = self._declared[name][0] if name in self._declared else TASK_DEFAULTS
         return base if own is None else CircuitPolicy.of(own, f"recovery_circuits[{name!r}]", base)
 
+    @property
+    def declared(self) -> list[str]:
+        """What tasks and settings name ahead, in order: of those there are few, of what a callable names any number."""
+        return sorted({*self._ahead, *self._plain()})
+
     def is_declared(self, name: str) -> bool:
-        """Whether a task or a setting names it ahead: of those there are few, of what a callable names any number."""
-        return name in self._declared or name in self._policies
+        """Whether a task or a setting names it ahead."""
+        return name in self._ahead or name in self._policies
 
     def pausing(self) -> dict[str, CircuitBreaker]:
         """Queue -> the circuit that it serves alone, by the policies that name queues (`pauses`)."""
-        names = {*self._declared, *(name for name in self._policies if not any(mark in name for mark in "*?["))}
+        names = {*self._declared, *self._plain()}
         return {queue: self.get(name) for name in sorted(names) for queue in self.policy(name).pauses}
 
     def flush(self) -> None:
@@ -106,6 +119,10 @@ class Circuits:
     def names(self) -> list[str]:
         """All that were used in the last week, in order."""
         return sorted(circuits(self._redis(), self._prefix))
+
+    def states(self) -> dict[str, CircuitState]:
+        """The same with the state of each, a thousand in one round trip."""
+        return states_of(self._redis(), self._prefix, self.names())
 
     def view(self, name: str) -> CircuitView:
         """One circuit, as it is now."""
@@ -132,6 +149,10 @@ class Circuits:
         return self._store(name).pace(most)
 
     # -- within
+
+    def _plain(self) -> list[str]:
+        """Names in the settings that are no patterns."""
+        return [name for name in self._policies if not any(mark in name for mark in "*?[")]
 
     def _get(self, name: str) -> tuple[CircuitBreaker, RetryBudget | None]:
         found = self._made.get(name)

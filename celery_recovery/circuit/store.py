@@ -20,6 +20,7 @@ import json
 import os
 import struct
 import time
+from collections.abc import Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -34,10 +35,12 @@ from celery_recovery.redis.client import reachable
 from celery_recovery.redis.keys import CircuitKeys
 from celery_recovery.redis.scripts import source
 
-__all__ = ("CircuitStore", "Reported", "circuits")
+__all__ = ("CircuitStore", "Reported", "circuits", "states_of")
 
 #: Seconds for which the name of a circuit that nobody uses is kept, and most names.
 NAMES_KEPT, MOST_NAMES = 7 * 86400, 10_000
+#: Circuits read in one round trip.
+READ_BATCH = 1000
 #: Seconds between two notes of one process that a circuit is in use.
 NOTED_EVERY = 60.0
 #: Characters of a reason that are kept.
@@ -174,6 +177,18 @@ def circuits(client: Any, prefix: str) -> list[str]:
     with reachable(client):
         found: Any = client.zrange(CircuitKeys.index(prefix), 0, -1)
     return sorted(name.decode() for name in found)
+
+
+def states_of(client: Any, prefix: str, names: Sequence[str]) -> dict[str, CircuitState]:
+    """Name -> state, as it is written down. Raises `StoreUnavailable`."""
+    found: list[Any] = []
+    with reachable(client):
+        for first in range(0, len(names), READ_BATCH):
+            pipe = client.pipeline(transaction=False)
+            for name in names[first : first + READ_BATCH]:
+                pipe.hget(CircuitKeys(prefix, name).record(), "state")
+            found += pipe.execute()
+    return {name: CircuitState((state or b"closed").decode()) for name, state in zip(names, found, strict=True)}
 
 
 def _run(client: Any, verb: str, *arguments: Any) -> Any:

@@ -46,6 +46,7 @@ Exit codes, of every command:
         "circuits": "celery_recovery.cli.circuits:circuits",
         "checkpoints": "celery_recovery.cli.checkpoints:checkpoints",
         "doctor": "celery_recovery.cli.doctor:doctor",
+        "metrics": "celery_recovery.cli.metrics:metrics",
         "flower": "celery_recovery.cli.flower:flower",
     },
     epilog=EXIT_CODES,

@@ -18,6 +18,7 @@ from tornado.web import url
 
 from celery_recovery.exceptions import RecoveryError
 from celery_recovery.flower import acting, pages
+from celery_recovery.flower.metrics import Exported
 from celery_recovery.recovery import Recovery
 from celery_recovery.worker.operating import Operator
 
@@ -33,6 +34,7 @@ class RecoveryFlower(Flower):  # type: ignore[misc]  # Flower is untyped
     """Flower with one tab more."""
 
     operator: Operator | None = None
+    exported: Exported | None = None
 
     def __init__(self, *args: Any, **settings: Any) -> None:
         settings.setdefault("template_loader", _loader(Path(settings["template_path"])))
@@ -50,6 +52,8 @@ class RecoveryFlower(Flower):  # type: ignore[misc]  # Flower is untyped
         """Run what people ask for on the pages, as every worker does."""
         try:
             recovery = Recovery.of(self.capp)
+            if recovery.store is not None:
+                self.exported = Exported(recovery.fleet_reader())
             if recovery.store is not None and recovery.settings.run_operations:
                 self.operator = Operator(recovery.dead_letters)
                 self.operator.start()
@@ -61,6 +65,8 @@ class RecoveryFlower(Flower):  # type: ignore[misc]  # Flower is untyped
         """End in order: the operation that is running is left after its batch, and a worker goes on."""
         if self.operator is not None:
             self.operator.stop()
+        if self.exported is not None:
+            self.exported.end()
         super().stop()
 
 

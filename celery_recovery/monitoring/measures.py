@@ -35,7 +35,7 @@ from collections.abc import Iterable, Sequence
 
 from celery_recovery.monitoring.told import Told
 
-__all__ = ("DELAYS", "RECOVERIES", "bucket_of", "for_hours", "for_totals")
+__all__ = ("DELAYS", "RECOVERIES", "bucket_of", "ends_of", "for_hours", "for_totals")
 
 #: Upper ends of buckets, seconds.
 DELAYS: Sequence[float] = (1, 5, 15, 60, 300, 900, 3600, math.inf)
@@ -53,7 +53,12 @@ Labels = tuple[str, ...]
 
 def bucket_of(seconds: float, ends: Sequence[float]) -> str:
     """The end of the bucket in which it falls, as Prometheus writes it."""
-    return next(f"{end:g}" if end < math.inf else "+Inf" for end in ends if seconds <= end)
+    return next(name for end, name in zip(ends, ends_of(ends), strict=True) if seconds <= end)
+
+
+def ends_of(ends: Sequence[float]) -> Sequence[str]:
+    """Upper ends of buckets as Prometheus writes them."""
+    return [f"{end:g}" if end < math.inf else "+Inf" for end in ends]
 
 
 def for_totals(told: Told) -> Counter[Labels]:

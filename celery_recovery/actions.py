@@ -14,9 +14,9 @@ import logging
 import math
 import uuid
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from celery import Celery, Task
 from celery.app.task import Context
@@ -40,6 +40,9 @@ from celery_recovery.exceptions import PublishFailed, StoreUnavailable, Unroutab
 from celery_recovery.history import History
 from celery_recovery.parking import ParkedTask, Parking
 from celery_recovery.passage import Passage
+
+if TYPE_CHECKING:
+    from celery_recovery.monitoring.tracing import Attempt
 
 __all__ = ("QUARANTINED", "Actions", "Failure", "chords_of")
 
@@ -71,6 +74,8 @@ class Failure:
     #: Where its message stands in the life of the task, and where the next one will.
     passage: Passage
     onward: Passage | None = None
+    #: The span it failed in; None: there are no traces.
+    trace: Attempt | None = None
 
 
 class Actions:
@@ -102,7 +107,8 @@ class Actions:
         if failure.request.is_eager:
             return answer
         try:
-            self.publisher.publish_signature(signature, self._serializers(failure.task))
+            with failure.trace.within() if failure.trace is not None else nullcontext():
+                self.publisher.publish_signature(signature, self._serializers(failure.task))
         except Unroutable as exc:  # given back, it would come again and lead nowhere again
             _complain("retry_not_published", failure, exc)
             return self.dead_letter(failure, decision.not_published(), hold=False)
@@ -250,6 +256,7 @@ class Actions:
         retries = (request.retries or 0) + decision.uses_attempt
         header = self._header(failure, decision.onto(failure.history))
         headers = {**clean_headers(request.headers or {}), **(options.pop("headers", None) or {}), HEADER: header}
+        headers = _traced(failure, headers)
         signature = failure.task.signature_from_request(
             request,
             failure.call.args,
@@ -301,7 +308,8 @@ class Actions:
         }
         if failure.origin.priority is not None:
             properties["priority"] = failure.origin.priority
-        return {**headers, **clean_headers(request.headers or {}), HEADER: header}, properties, body
+        headers = _traced(failure, {**headers, **clean_headers(request.headers or {}), HEADER: header})
+        return headers, properties, body
 
     def _publish_letter(self, failure: Failure, letter: Any) -> bool:
         try:
@@ -363,6 +371,11 @@ class Actions:
         names = registry.type_to_name
         accepted = (names.get(accept, accept) for accept in self.app.conf.accept_content or ())
         return tuple(dict.fromkeys((own, *accepted)))
+
+
+def _traced(failure: Failure, headers: dict[str, Any]) -> dict[str, Any]:
+    """Headers of what follows from the failure."""
+    return headers if failure.trace is None else failure.trace.carried(headers)
 
 
 def _as_bytes(content_type: str, encoding: str, raw: Any) -> tuple[str, str, bytes]:

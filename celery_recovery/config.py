@@ -337,6 +337,14 @@ class Settings:
         default=10,
         metadata=_about(_history_length, "Failed attempts that travel with a message, 1 to 100."),
     )
+    tracing: bool = field(
+        default=False,
+        metadata=_about(
+            _flag,
+            "Whether OpenTelemetry hears of failing attempts, and letters and replays carry its context; needs the "
+            "extra `otel`.",
+        ),
+    )
     redact: tuple[str, ...] = field(
         default=(),
         metadata=_about(

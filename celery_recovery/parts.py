@@ -19,10 +19,12 @@ from celery_recovery.custody import Custody
 from celery_recovery.dead_letters.exchange import Publisher, dead_letter_queue
 from celery_recovery.dead_letters.intake import drain
 from celery_recovery.dead_letters.queue import DeadLetterQueue
+from celery_recovery.dead_letters.replay import untraced
 from celery_recovery.dead_letters.store import DeadLetterStore
 from celery_recovery.exceptions import ConfigurationError
 from celery_recovery.monitoring.events import announce, announce_groups
 from celery_recovery.monitoring.stats import SuccessRateMonitor
+from celery_recovery.monitoring.tracing import Tracing, begin
 from celery_recovery.parking import Parking
 from celery_recovery.parking.release import PATIENCE
 from celery_recovery.redis.client import connect
@@ -198,6 +200,11 @@ class Parts:
         return FleetReader(self.circuits.client, keys, self.circuits, tasks, counts=self.settings.stats)
 
     @cached_property
+    def tracing(self) -> Tracing | None:
+        """Tells OpenTelemetry; None unless `recovery_tracing` is on, and OpenTelemetry is there."""
+        return begin() if self.settings.tracing else None
+
+    @cached_property
     def dead_letters(self) -> DeadLetterQueue:
         """The operator's object. Raises `ConfigurationError` where there is no Redis to keep letters in."""
         store = self.store
@@ -205,7 +212,11 @@ class Parts:
             expected = "the URL of a Redis to keep letters in (neither the broker nor the result backend is one)"
             raise ConfigurationError.of("recovery_redis_url", expected=expected, got=None)
         return DeadLetterQueue(
-            self.app, store, self.publisher, drain=partial(drain, self.app, self.dead_letter_queue, store)
+            self.app,
+            store,
+            self.publisher,
+            drain=partial(drain, self.app, self.dead_letter_queue, store),
+            trace=untraced if self.tracing is None else self.tracing.replay,
         )
 
     @cached_property

@@ -198,6 +198,8 @@ class Recovery(HandingOver):
         except AlreadyDone:
             self.completed(request)
             raise
+        if self.tracing is not None:
+            self.tracing.replayed(request.__dict__.get("recovery"))
         if poison is not None:
             raise poison
 
@@ -225,6 +227,7 @@ class Recovery(HandingOver):
             replay=replay_of(request),
             runtime=runtime,
             passage=passage_of(request),
+            trace=self.tracing.attempt(task.name, request, runtime) if self.tracing is not None else None,
         )
 
     def decide(self, failure: Failure, asked: Asked | None, most: int | None = None) -> Decision:
@@ -291,7 +294,10 @@ class Recovery(HandingOver):
         elif decision.action in (Action.RETRY, Action.SNOOZE):
             done, reason = Action.DEAD_LETTER, Reason.NOT_PUBLISHED.value
         self.stats.failed(failure.task.name, failure.info.error_type, str(done))
-        self.stats.tell(_told(failure, decision, str(done), reason))
+        told = _told(failure, decision, str(done), reason)
+        self.stats.tell(told)
+        if failure.trace is not None:
+            failure.trace.decided(told, severity=failure.info.severity, held=isinstance(outcome, Ignore))
         if failure.replay and done in (Action.FAIL, Action.DISCARD):
             state = LetterState.DISCARDED if done == Action.DISCARD else LetterState.FAILED
             self.close_letter(failure.request, reason, state)

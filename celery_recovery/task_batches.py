@@ -364,6 +364,9 @@ class _Keeper:
                    "position": item.position, "key": item.key, "letter": failure.request.id,
                    "error_type": info.error_type.value, "fingerprint": info.fingerprint},
         )  # fmt: skip
+        if failure.trace is not None:
+            letter = failure.request.id if kept == "set aside" else ""
+            failure.trace.set_aside(info, batch=self._name, position=item.position, letter=letter)
 
     def ended(self, item: Item, how: str) -> None:
         """Write it on the item's letter. Raises `StoreUnavailable`."""
@@ -392,6 +395,7 @@ class _Keeper:
         """The record of this try, as if the item were the task."""
         request = self._request
         before = unit.history or History(retries=unit.tries)
+        runtime, tracing = clock.monotonic() - request.recovery_running, self._parts.tracing
         keep = self._parts.settings.history_length
         return Failure(
             task=self._task,
@@ -403,8 +407,9 @@ class _Keeper:
             call=Call(tuple(request.args or ()), dict(request.kwargs or {})),
             options={},
             replay=None,
-            runtime=clock.monotonic() - request.recovery_running,
+            runtime=runtime,
             passage=passage_of(request),
+            trace=tracing.attempt(self._task.name, request, runtime) if tracing is not None else None,
         )
 
     def _request_of(self, item: Item, progress: Progress) -> Context:

@@ -126,6 +126,7 @@ def _where(letter: Shown) -> dict[str, str]:
         "Root": _other(letter, "root_id"),
         "Parent": _other(letter, "parent_id"),
         "Group": letter["group"] or "",
+        "Trace": letter["trace_id"] or "",
         "Chords": ", ".join(letter["chords"]),
     }
 

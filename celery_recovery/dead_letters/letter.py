@@ -12,6 +12,7 @@ A dead letter is a valid Celery message; what we know about its death travels in
     replay          {token, copy, number, operation}: the task that died was itself a replay
     previous        {first_failure, died_at}: of the lives before this replay
     batch           the item of a batch that it is (see `batch/item.py`)
+    links           of a replay: the spans that its letters died in (see `monitoring/tracing.py`)
     letter          {error, reason, detail, action, held, chords, died_at, worker, code_version, attempt, replays,
                     unserialisable}
 
@@ -23,6 +24,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -42,6 +44,8 @@ __all__ = ("Letter", "Outgoing")
 _DECODE_LIMIT = 1_000_000
 #: Bytes of a raw message that are shown, as text and as hexadecimal digits.
 _PREVIEW, _HEX = 600, 48
+#: Version, trace, span and flags.
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
 
 
 class Outgoing(NamedTuple):
@@ -176,6 +180,12 @@ class Letter:
     def group(self) -> str | None:
         """Id of the group, or of the chord's header, that it is a member of."""
         return text(self.headers.get("group")) or None
+
+    @property
+    def trace_id(self) -> str | None:
+        """Of the trace that it died in, where its message carries W3C's `traceparent`."""
+        found = _TRACEPARENT.fullmatch(text(self.headers.get("traceparent")))
+        return found[1] if found else None
 
     @property
     def size(self) -> int:
@@ -321,6 +331,7 @@ class Letter:
             "root_id": self.root_id,
             "parent_id": self.parent_id,
             "group": self.group,
+            "trace_id": self.trace_id,
             "content_type": self.content_type,
             "size": self.size,
             **({"raw": self._shown_raw(hide)} if self.raw else {}),

@@ -25,7 +25,7 @@ from celery_recovery.dead_letters.figures import StoreStats
 from celery_recovery.dead_letters.filter import Filter
 from celery_recovery.dead_letters.groups import ErrorGroup, Groups
 from celery_recovery.dead_letters.letter import Letter
-from celery_recovery.dead_letters.replay import MAX_REPLAYS, Progress, Publishes, ReplayResult
+from celery_recovery.dead_letters.replay import MAX_REPLAYS, Progress, Publishes, ReplayResult, Traces, untraced
 from celery_recovery.dead_letters.scope import ANNOTATE, DISCARD, EDIT, REPLAY, RESTORE, REVIEW, REVIEWED, TAKE, Scope
 from celery_recovery.dead_letters.search import Page, batches
 from celery_recovery.dead_letters.state import LetterState
@@ -137,11 +137,13 @@ class DeadLetterQueue:
         store: DeadLetterStore,
         publisher: Publishes,
         drain: Callable[[Callable[[int], None]], int] = lambda _: 0,
+        trace: Traces = untraced,
     ) -> None:
         self.app = app
         self.store = store
         self.publisher = publisher
         self._drain = drain
+        self._trace = trace
         self.audit = Audit(store.client, store.keys)
         self.operations = Register(store.client, store.keys, self.audit)
         #: Quarantined: nothing happens until someone acts.
@@ -379,7 +381,8 @@ class DeadLetterQueue:
         `goes_on` is asked after each batch: False leaves the operation running, for the next one to go on with.
         Raises `OperationNotFound`, and `ConfigurationError` when somebody else runs it.
         """
-        return Runner(self.app, self.store, self.publisher, self.operations, progress, goes_on).run(operation)
+        runner = Runner(self.app, self.store, self.publisher, self.operations, progress, goes_on, self._trace)
+        return runner.run(operation)
 
     def try_edit(self, selection: Selection, edit: Edit, *, samples: int = 10) -> EditPlan:
         """What an edit would do: some letters before and after, and those that it does not fit; changes nothing."""

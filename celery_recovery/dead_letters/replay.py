@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from celery_recovery.dead_letters.letter import Letter, Outgoing
 from celery_recovery.dead_letters.pace import Pace
@@ -31,7 +31,7 @@ from celery_recovery.dead_letters.state import LetterState
 from celery_recovery.dead_letters.store import LEASE, Claim, DeadLetterStore
 from celery_recovery.exceptions import PublishFailed, StoreUnavailable, Unroutable
 
-__all__ = ("MAX_REPLAYS", "Progress", "Publishes", "Replay", "ReplayResult", "Terms")
+__all__ = ("MAX_REPLAYS", "Progress", "Publishes", "Replay", "ReplayResult", "Terms", "Traces", "untraced")
 
 logger = logging.getLogger("celery_recovery")
 
@@ -78,6 +78,20 @@ class Publishes(Protocol):
 
         Raises `PublishFailed`, with a cause when it is the broker's fault.
         """
+
+
+#: From a message, and the letters that it is of, to the message to publish instead, and what is called when it is
+#: published, or with the exception when it is not; when nobody knows it is not called. Neither raises.
+Traces: TypeAlias = Callable[[Outgoing, Sequence[Letter]], tuple[Outgoing, Callable[..., None]]]
+
+
+def untraced(message: Outgoing, letters: Sequence[Letter]) -> tuple[Outgoing, Callable[..., None]]:  # noqa: ARG001
+    """Nobody is told of replays."""
+    return message, _nothing
+
+
+def _nothing(*_: object) -> None:
+    pass
 
 
 class Progress(NamedTuple):
@@ -170,6 +184,7 @@ class Replay:
         *,
         warn: Callable[[Letter], str | None] = lambda _: None,
         progress: Callable[[Progress], None] = lambda _: None,
+        trace: Traces = untraced,
     ) -> None:
         self.store = store
         self.publisher = publisher
@@ -178,6 +193,7 @@ class Replay:
         self._pace = Pace(self.terms.rate)
         self._warn = warn
         self._progress = progress
+        self._trace = trace
         self._published = 0
         self._unmarked: list[str] = []
         self._declared: set[str | None] = set()
@@ -279,19 +295,23 @@ class Replay:
         """
         if not hasattr(self.publisher, "producer") or not all(piece[0].is_replayable for piece in pieces):
             return False
+        ends = []
         try:
             if self._producer is None:
                 self._producer = self._open.enter_context(self.publisher.producer())
             with _batch(self._producer):
                 for piece in pieces:
-                    self.publisher.publish(**self._declared_once(piece)._asdict(), producer=self._producer)
+                    message, end = self._trace(self._declared_once(piece), piece)
+                    ends.append(end)
+                    self.publisher.publish(**message._asdict(), producer=self._producer)
         except Exception as exc:  # noqa: BLE001  # told apart, and reported, when each is published alone
             logger.debug("a batch of %d replays was not published as one: %s", len(pieces), exc)
             self._producer = None
             return False
         self._pace.done(len(pieces))
-        for piece in pieces:
+        for piece, end in zip(pieces, ends, strict=True):
             self._note_published(piece)
+            end()
         return True
 
     def _publish_one(self, waiting: deque[tuple[Letter, ...]]) -> None:
@@ -303,10 +323,11 @@ class Replay:
             self._skipped[NOT_REPLAYABLE] += 1
             waiting.popleft()
             return
-        message = together(piece, to_queue=self._queue_for(letter))
+        message, end = self._trace(together(piece, to_queue=self._queue_for(letter)), piece)
         try:
             self.publisher.publish(**message._asdict())
         except Exception as exc:  # whatever it is about this letter, the others are not to blame
+            end(exc)
             self._failed.update({one.id: f"{type(exc).__name__}: {exc}" for one in piece})
             if isinstance(exc, PublishFailed) and not isinstance(exc, Unroutable):  # the broker is at fault
                 raise
@@ -314,6 +335,7 @@ class Replay:
         else:
             self._pace.done()
             self._note_published(piece)
+            end()
         waiting.popleft()
 
     def _note_published(self, piece: tuple[Letter, ...]) -> None:

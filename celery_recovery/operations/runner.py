@@ -20,7 +20,7 @@ from celery import Celery
 from celery_recovery.dead_letters.editing import Edit
 from celery_recovery.dead_letters.held import ChordWatch, fail_held
 from celery_recovery.dead_letters.pace import Pace
-from celery_recovery.dead_letters.replay import Progress, Publishes, Replay, Terms
+from celery_recovery.dead_letters.replay import Progress, Publishes, Replay, Terms, Traces, untraced
 from celery_recovery.dead_letters.state import LetterState
 from celery_recovery.dead_letters.store import DeadLetterStore
 from celery_recovery.exceptions import ConfigurationError
@@ -63,6 +63,7 @@ class Runner:
         register: Register,
         progress: Callable[[Progress], None] = lambda _: None,
         goes_on: Callable[[], bool] = lambda: True,
+        trace: Traces = untraced,
     ) -> None:
         self.app = app
         self.store = store
@@ -70,6 +71,7 @@ class Runner:
         self.register = register
         self.progress = progress
         self.goes_on = goes_on
+        self.trace = trace
 
     def run(self, operation_id: str) -> Operation:
         """Go through the rest of its set. Raises `OperationNotFound`, `ConfigurationError` and `StoreUnavailable`."""
@@ -146,6 +148,7 @@ class Runner:
             ),
             warn=ChordWatch(self.app),
             progress=beat,
+            trace=self.trace,
         )
 
 

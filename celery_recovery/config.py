@@ -26,6 +26,8 @@ PREFIX = "recovery_"
 Check = Callable[[Any, str], Any]
 _DAY = 86400.0
 _WEEK = 7 * _DAY
+#: Begins like ours where Django's settings are Celery's, and is read by `celery_recovery.django` alone.
+_OF_DJANGO = "recovery_celery_app"
 
 
 def _name(value: Any, option: str) -> str:
@@ -366,7 +368,7 @@ class Settings:
         Raises ConfigurationError for a value that makes no sense and for a setting that does not exist.
         """
         known = [setting.name for setting in SETTINGS]
-        given = {name: value for name, value in conf.items() if name.startswith(PREFIX)}
+        given = {name: value for name, value in conf.items() if name.startswith(PREFIX) and name != _OF_DJANGO}
         for name in given:
             if name not in known:
                 raise ConfigurationError.of(name, expected="a setting that exists", got=name, known=known)

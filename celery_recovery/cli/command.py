@@ -10,7 +10,7 @@ import click
 from celery.bin.base import CeleryCommand, CeleryOption
 from click_didyoumean import DYMGroup  # type: ignore[import-untyped]
 
-__all__ = ("LazyGroup", "RecoveryCommand", "option")
+__all__ = ("ActingCommand", "LazyGroup", "RecoveryCommand", "option")
 
 
 class LazyGroup(DYMGroup):  # type: ignore[misc]  # untyped, too
@@ -41,14 +41,19 @@ class RecoveryCommand(CeleryCommand):  # type: ignore[misc]  # Celery is untyped
     """A command that ends in an exit code and a sentence, where something expected went wrong."""
 
     def __init__(self, *args: Any, **settings: Any) -> None:
-        settings.setdefault("epilog", "Exit codes: celery recovery --help")
+        settings.setdefault("epilog", "Exit codes: recovery --help")
         super().__init__(*args, **settings)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run it; a failure that an operator can do something about is told without a traceback."""
         try:
             return super().invoke(ctx)
-        except (click.ClickException, click.exceptions.Exit):
+        except click.exceptions.Exit:
+            raise
+        except click.ClickException as exc:
+            from celery_recovery.text import visible
+
+            exc.message = visible(exc.message)  # type: ignore[misc]  # ids of letters, and more of theirs, may be in it
             raise
         except (Exception, KeyboardInterrupt) as exc:
             from celery_recovery.cli.failures import explained
@@ -57,6 +62,23 @@ class RecoveryCommand(CeleryCommand):  # type: ignore[misc]  # Celery is untyped
             if failure is None:
                 raise
             raise failure from exc
+
+
+class ActingCommand(RecoveryCommand):
+    """A command that changes something: refused, before anything is touched, where tools may only look."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run it, if it may; a dry run is only a look."""
+        if not ctx.params.get("dry_run"):
+            from celery_recovery.cli.failures import explained
+            from celery_recovery.exceptions import RecoveryError
+            from celery_recovery.recovery import Recovery
+
+            try:
+                Recovery.of(ctx.obj.app).allow(ctx.command_path.partition("recovery ")[2] or str(self.name))
+            except RecoveryError as exc:
+                raise explained(exc, ctx) or exc from exc
+        return super().invoke(ctx)
 
 
 def option(*names: str, group: str, **settings: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

@@ -270,7 +270,7 @@ class TestNames:
         assert [one for names in named for one in names.split() if not (ROOT / f"benchmarks/{one}.py").exists()] == []
 
     def test_commands_are_understood(self):
-        """Every `celery … recovery …` line of the pages is a command with arguments and options that it takes."""
+        """Every command line of the pages, of celery and of manage.py, is a command with arguments that it takes."""
         told = [line for page in [README, *DOCS] for line in _command_lines(page)]
         assert len(told) > 10
         for line in told:
@@ -310,8 +310,8 @@ _REGISTRIES = (
     ("pypi", "org"), ("pythonhosted", "org"), ("npmjs", "org"), ("npmjs", "com"), ("yarnpkg", "com"), ("quay", "io"),
     ("crates", "io"), ("rubygems", "org"), ("anaconda", "org"), ("golang", "org"), ("hub.docker", "com"),
 )  # fmt: skip
-#: Words that begin like a setting and are none: an action in the log, a figure of the statistics.
-_NO_SETTINGS = {"recovery_failed", "recovery_rate"}
+#: Words that begin like a setting and are none: an action in the log, a figure of the statistics, a setting of Django.
+_NO_SETTINGS = {"recovery_failed", "recovery_rate", "recovery_celery_app"}
 
 
 def _raw_delays(policy: RetryPolicy) -> list[float]:
@@ -337,7 +337,7 @@ def _command_lines(page: Path) -> Iterator[str]:
     """The command lines of a page's console blocks, from the word behind `recovery`."""
     for block in blocks(page):
         if block.language == "console":
-            yield from re.findall(r"^\$ celery -A \S+ recovery (.+)$", block.text, re.MULTILINE)
+            yield from re.findall(r"^\$ (?:celery -A \S+|python manage\.py) recovery (.+)$", block.text, re.MULTILINE)
 
 
 def _understood(line: str) -> str:

@@ -51,16 +51,22 @@ def _task(task: Any, policies_of: Callable[[Task], RecoveryPolicy]) -> TaskFacts
         name=task.name,
         recoverable=recoverable,
         acks_late=bool(task.acks_late),
-        acks_on_failure=task.acks_on_failure is not False,
-        acks_on_timeout=task.acks_on_timeout is not False,
+        acks_on_failure=_acks_on(task, "failure"),
+        acks_on_timeout=_acks_on(task, "timeout"),
         reject_on_worker_lost=bool(task.reject_on_worker_lost),
         retry_on_worker_lost=bool(getattr(task, "retry_on_worker_lost", False)),
-        time_limit=float(task.time_limit) if task.time_limit else None,
+        time_limit=float(task.time_limit or task.app.conf.task_time_limit or 0) or None,  # Celery 5.6 inherits it late
         longest_delay=_longest_delay(task, policies_of(task)) if recoverable else 0.0,
         ignore_result=bool(task.ignore_result),
         serializer=task.serializer,
         expires=None if expires is None else str(expires),
     )
+
+
+def _acks_on(task: Any, end: str) -> bool:
+    """Celery 5.6 has one option for both ends."""
+    own = getattr(task, f"acks_on_{end}", None)
+    return (task.acks_on_failure_or_timeout if own is None else own) is not False
 
 
 def _longest_delay(task: Any, policy: RecoveryPolicy) -> float:
@@ -96,8 +102,9 @@ def _longest_of(retry: RetryPolicy, attempts: int | None) -> float:
 
 def queues(app: Celery, extra: Iterable[str] = ()) -> tuple[QueueFacts, ...]:
     """The queues that the app lists, and those of `extra` that it would make. Broadcasts are no queues for tasks."""
-    consumed = set(app.amqp.queues.consume_from)
-    known: dict[str, Queue] = {**app.amqp.queues.consume_from}
+    listed = app.amqp.Queues(app.conf.task_queues).consume_from  # Celery 5.6 adds to its own what is only routed to
+    consumed = set(listed)
+    known: dict[str, Queue] = {**listed}
     known |= {name: app.amqp.queues[name] for name in extra if name in app.amqp.queues}
     return tuple(
         _queue(queue, consumed=name in consumed) for name, queue in sorted(known.items()) if _is_for_tasks(queue)

@@ -282,16 +282,12 @@ print("not captured")
     assert json.loads(found["out"]) == {"letters": [], "cursor": None}
     assert found["same"]
     assert found["err"].count("no open dead letters") == 1
-    assert (
-        found["ended"]
-        == [
-            ["There is no dead letter with the id nothing.", 4],
-            ["No such command 'statsu'.\n\nDid you mean one of these?\n    status", 2],
-            ["No dead letter matches the filter.", 1],
-            ["recovery doctor: exit code 7", 7],
-        ]
-        or found["ended"]
-    )
+    assert found["ended"] == [
+        ["There is no dead letter with the id nothing.", 4],
+        ["No such command 'statsu'.\n\nDid you mean one of these?\n    status", 2],
+        ["No dead letter matches the filter.", 1],
+        ["recovery doctor: exit code 7", 7],
+    ]
 
 
 def test_tasks_wait_for_the_transaction(project: Project) -> None:

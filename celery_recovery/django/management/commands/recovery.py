@@ -78,7 +78,8 @@ class Command(BaseCommand):  # type: ignore[misc]  # Django is untyped
         try:
             code = self._run(words, options, standalone_mode=False)
         except click.ClickException as exc:
-            raise CommandError(visible(exc.format_message()), returncode=exc.exit_code) from exc
+            lines = exc.format_message().split("\n")  # click lists what is like a misspelt command
+            raise CommandError("\n".join(map(visible, lines)), returncode=exc.exit_code) from exc
         if isinstance(code, int) and code:
             raise CommandError(f"{' '.join(['recovery', *words])}: exit code {code}", returncode=code)
 

@@ -75,7 +75,8 @@ class TestMatches:
         [
             ({"task": "orders.*"}, True), ({"task": "orders"}, False), ({"task": ["mail.*", "orders.charge"]}, True),
             ({"error_type": "network"}, True), ({"error_type": "memory"}, False),
-            ({"fingerprint": "1:0011*"}, True), ({"fingerprint": "1:0011"}, False),
+            ({"fingerprint": "1:0011*"}, True), ({"fingerprint": "1:0011"}, True),
+            ({"fingerprint": "0011"}, True), ({"fingerprint": "001"}, False), ({"fingerprint": "0012"}, False),
             ({"queue": "celery"}, True), ({"queue": "slow"}, False),
             ({"state": "failed"}, True), ({"state": ["review", "discarded"]}, False),
             ({"since": DIED_AT}, True), ({"since": DIED_AT + 1}, False),

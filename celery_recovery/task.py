@@ -280,6 +280,7 @@ class _Chunks(RecoverableTask):
 class _Joint(RecoverableTask):
     """The body of the chord of a batch that was fanned out."""
 
+    abstract = True
     name = JOINT
 
     def run(self, results: Sequence[Any], parent: str) -> dict[str, Any]:
@@ -295,4 +296,5 @@ def _recover_chunks(sender: Celery, **_: Any) -> None:
         plain = sender.tasks.pop(name)
         body = {"name": name, "run": staticmethod(plain.run), "__module__": __name__, "__doc__": plain.__doc__}
         sender.register_task(type(name.rpartition(".")[2], (_Chunks,), body)())
-    sender.register_task(_Joint())
+    joint = {"__module__": __name__, "__doc__": _Joint.__doc__}
+    sender.register_task(type("joint", (_Joint,), joint)())  # a class of each app's own: Celery binds classes to apps

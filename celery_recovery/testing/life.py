@@ -7,17 +7,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from celery import states
-from celery.app.task import Context
-from celery.app.trace import build_tracer
-from celery.exceptions import Reject
-from celery.worker.request import Request
+from celery import Task, states
+from kombu.utils.encoding import safe_str
 
 from celery_recovery.dead_letters.letter import Letter
 from celery_recovery.dead_letters.received import HEADER
 from celery_recovery.decision import Action
 from celery_recovery.exceptions import ConfigurationError
 from celery_recovery.history import History
+from celery_recovery.testing.delivery import Delivery, Ending
 from celery_recovery.testing.run import LogLine, Outcome, Run, Sent, Start
 
 if TYPE_CHECKING:
@@ -26,12 +24,10 @@ if TYPE_CHECKING:
     from celery_recovery.testing.pipeline import Notes
     from celery_recovery.testing.world import World
 
-__all__ = ("HOSTNAME", "Life")
+__all__ = ("Life",)
 
-#: Node name of the worker that a bench plays.
-HOSTNAME = "bench@localhost"
-#: What Celery says in the `Ignore` of `self.replace()`.
-_REPLACED = "Replaced by new task"
+#: What Celery says in the `Ignore` of `self.replace()`, and what we say in ours -> what was done.
+_SAID = (("Replaced by new task", "replaced"), ("put off", "put_off"))
 
 logger = logging.getLogger("celery_recovery")
 
@@ -69,91 +65,73 @@ class Life:
         """Take this message: run it, or see that it has expired."""
         clock, broker = self._world.clock, self._world.broker
         clock.move_to(waiting.due)
-        message = broker.take(waiting)
+        delivery = Delivery(broker, self._registered(waiting), waiting)
         self.left -= 1
         with _logged(self._log):
             if waiting.expires is not None and clock.now() > waiting.expires:
-                self._expired(waiting, message)
+                delivery.revoke()
+                self._ended = Outcome.EXPIRED
+                self._note(waiting, clock.now(), "expired")
             else:
-                self._started(waiting, message)
-        self._took = clock.now() - self._began
+                self._run(waiting, delivery)
+        self._took = _ms(clock.now() - self._began)
 
-    def _expired(self, waiting: Waiting, message: Any) -> None:
-        """As a worker does that finds it so: it is revoked, and says that in its result."""
-        request = self._request(waiting, message)
-        task, context = request.task, Context(request.request_dict)
-        task.backend.mark_as_revoked(self.id, "expired", request=context, store_result=request.store_errors)
-        self._ended = Outcome.EXPIRED
-        self._note(waiting, self._world.clock.now(), "expired")
-
-    def _started(self, waiting: Waiting, message: Any) -> None:
-        world, request = self._world, self._request(waiting, message)
-        args, kwargs, embed = message.payload
-        context = request.request_dict
-        context.update({"hostname": HOSTNAME, "is_eager": False, "args": args, "kwargs": kwargs}, **(embed or {}))
-        notes, began = world.recovery.begin(), world.clock.now()
-        after = world.broker.last
-        trace = build_tracer(request.task.name, request.task, app=world.app, hostname=HOSTNAME)
-        try:
-            result, info, _, _ = trace(self.id, args, kwargs, context)
-        except Reject as exc:  # the backend asked for it
-            result, info = exc, _Rejected(exc)
-        ended = None if info is None else info.state
-        if ended == states.REJECTED and info.retval.requeue:
-            world.broker.give_back(waiting)
+    def _run(self, waiting: Waiting, delivery: Delivery) -> None:
+        world = self._world
+        notes, began, after = world.recovery.begin(), world.clock.now(), world.broker.last
+        ending = delivery.run()
         self._took_in(world.news(after))
-        done = self._done(ended, info, notes)
-        self._note(waiting, began, done, notes)
-        self._result = result if ended is None else None
+        done = self._done(ending, notes)
+        self._note(waiting, began, done, notes, ending)
+        self._result = ending.value if ending.state is None else None
         self._ended = _OUTCOMES.get(done)
 
-    def _request(self, waiting: Waiting, message: Any) -> Request:
-        app = self._world.app
-        task = app.tasks.get(waiting.task)
+    def _registered(self, waiting: Waiting) -> Task:
+        task = self._world.app.tasks.get(waiting.task)
         if task is None:
-            expected = "a task that is registered here"
             hint = "Import the module that it is defined in."
-            raise ConfigurationError.of("task", expected=expected, got=waiting.task, hint=hint)
-        return Request(message, app=app, hostname=HOSTNAME, task=task, utc=True)
+            raise ConfigurationError.of("task", expected="a task that is registered", got=waiting.task, hint=hint)
+        return task
 
     def _took_in(self, news: tuple[list[Letter], list[Sent]]) -> None:
         letters, sent = news
         self._letters.extend(letters)
         self._sent.extend(one for one in sent if one.id != self.id)
 
-    def _done(self, ended: str | None, info: Any, notes: Notes) -> str:
+    def _done(self, ending: Ending, notes: Notes) -> str:
         """What was done, in a word."""
-        letter = any(letter.id == self.id for letter in self._letters)
-        if ended is None:
+        state = ending.state
+        if state is None:
             return "succeeded"
-        if letter and ended != states.RETRY:
+        if state != states.RETRY and any(letter.id == self.id for letter in self._letters):
             return Action.MANUAL_REVIEW.value if _says(notes, Action.MANUAL_REVIEW) else Action.DEAD_LETTER.value
         if self._world.parked_of(self.id) is not None:
             return "parked"
-        if ended == states.IGNORED:
-            if str(info.retval).startswith(_REPLACED):
-                return "replaced"
-            return "put_off" if str(info.retval).startswith("put off") else "ignored"
-        if ended == states.REJECTED:
-            return "given_back" if info.retval.requeue else "rejected"
+        if state == states.IGNORED:
+            told = safe_str(ending.value)
+            return next((done for begins, done in _SAID if told.startswith(begins)), "ignored")
+        if state == states.REJECTED:
+            return "given_back" if ending.value.requeue else "rejected"
         if notes.decision is not None:
             return notes.decision.action.value
-        return "retry" if ended == states.RETRY else Action.FAIL.value
+        return "retry" if state == states.RETRY else Action.FAIL.value
 
-    def _note(self, waiting: Waiting, began: float, done: str, notes: Notes | None = None) -> None:
-        failure = None if notes is None else notes.failure
-        decision = None if notes is None else notes.decision
-        attempt = int(waiting.headers.get("retries") or 0) + 1
+    def _note(
+        self, waiting: Waiting, began: float, done: str, notes: Notes | None = None, ending: Ending | None = None
+    ) -> None:
+        failure = notes.failure if notes is not None else None
+        failed = ending is not None and ending.state == states.FAILURE
+        raised = failure.exc if failure is not None else ending.value if ending is not None and failed else None
         self._starts.append(
             Start(
                 task=waiting.task,
-                attempt=attempt,
-                at=began - self._began,
-                runtime=self._world.clock.now() - began,
+                attempt=int(waiting.headers.get("retries") or 0) + 1,
+                at=_ms(began - self._began),
+                runtime=_ms(self._world.clock.now() - began),
                 done=done,
-                exception=None if failure is None else failure.exc,
+                exception=raised,
                 error=None if failure is None else failure.info,
-                decision=decision,
+                decision=None if notes is None else notes.decision,
             )
         )
 
@@ -186,7 +164,7 @@ class Life:
             state=state,
             starts=tuple(self._starts),
             took=self._took,
-            due_in=None if due is None else max(due - world.clock.now(), 0.0),
+            due_in=None if due is None else _ms(max(due - world.clock.now(), 0.0)),
             letter=letter if outcome is Outcome.DEAD_LETTERED else None,
             item_letters=tuple(one for one in self._letters if one.id != self.id),
             parked=parked,
@@ -196,15 +174,6 @@ class Life:
             replays=self._replays,
             bench=bench,
         )
-
-
-class _Rejected:
-    """Stands for what Celery's tracer tells of a task, where it raised instead."""
-
-    state = states.REJECTED
-
-    def __init__(self, exc: Reject) -> None:
-        self.retval = exc
 
 
 #: What was done -> how the run ended by it; what is not here goes on.
@@ -218,6 +187,11 @@ _OUTCOMES = {
     "rejected": Outcome.REJECTED,
     "replaced": Outcome.REPLACED,
 }
+
+
+def _ms(seconds: float) -> float:
+    """To the millisecond: what is behind it is noise of the ETA's text."""
+    return round(seconds, 3)
 
 
 def _says(notes: Notes, action: Action) -> bool:

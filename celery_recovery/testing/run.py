@@ -44,7 +44,7 @@ _USES_NONE = (Action.SNOOZE.value, "parked", "put_off", "given_back", "expired")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start:
-    """One message of the task that a worker took. Times are seconds since the run began."""
+    """One message of the task that a worker took. `at` is seconds since the run began."""
 
     #: Name of the task; another after `self.replace()`.
     task: str
@@ -105,7 +105,7 @@ class LogLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """What became of a task. Times and durations are seconds."""
+    """What became of a task. Durations are seconds, to the millisecond."""
 
     id: str
     #: Name of the task, and what it was called with, as its worker got it.
@@ -148,7 +148,7 @@ class Run:
     @property
     def waited(self) -> float:
         """From when it was sent to its end, without the time that bodies took."""
-        return self.took - sum(start.runtime for start in self.starts)
+        return round(self.took - sum(start.runtime for start in self.starts), 3)
 
     @property
     def delays(self) -> tuple[float, ...]:

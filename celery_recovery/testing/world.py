@@ -77,8 +77,8 @@ class World:
             args=tuple(args),
             kwargs=dict(kwargs),
             queue=waiting.queue,
-            delay=max(waiting.due - now, 0.0),
-            expires=None if waiting.expires is None else waiting.expires - now,
+            delay=round(max(waiting.due - now, 0.0), 3),
+            expires=None if waiting.expires is None else round(waiting.expires - now, 3),
             priority=waiting.priority,
             headers=clean_headers(waiting.headers),
         )

@@ -34,10 +34,10 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from celery import Celery, Task, signals
 from celery.app.task import Context
@@ -75,6 +75,9 @@ from celery_recovery.task_checkpoints import fenced, finish_checkpoints
 from celery_recovery.task_circuits import counted, enter, give_back, succeeded
 from celery_recovery.task_options import check_circuits, course_within, task_policy
 from celery_recovery.telling import as_told, letter_told
+
+if TYPE_CHECKING:
+    from celery_recovery.report.model import Report
 
 __all__ = ("Recovery",)
 
@@ -375,6 +378,16 @@ class Recovery(HandingOver):
         if isinstance(subject, Quarantine) and info.error_type is ErrorType.UNKNOWN:
             return replace(info, error_type=ErrorType.BUSINESS_LOGIC, rule="recovery.quarantine")
         return info
+
+    def report(self, since: Any = "24h", until: Any = None, *, tasks: Sequence[str] = ()) -> Report:
+        """What failed in a period and what became of it: see `celery_recovery.report`.
+
+        `since` and `until` are unix seconds, ISO 8601, or an age such as `"7d"`; `tasks` are names or patterns. Raises
+        `ConfigurationError` for times that make no sense and where there is no Redis, and `StoreUnavailable`.
+        """
+        from celery_recovery.report.gather import gather
+
+        return gather(self, since, until, tasks=tasks)
 
     def _holds(self, failure: Failure) -> bool:
         """Whether the caller is kept waiting: the task's or the app's word; "auto" holds where a chord waits."""

@@ -39,6 +39,7 @@ Exit codes, of every command:
     cls=LazyGroup,
     commands_at={
         "status": "celery_recovery.cli.status:status",
+        "report": "celery_recovery.cli.reporting:report",
         "dlq": "celery_recovery.cli.dlq:dlq",
         "operations": "celery_recovery.cli.operations:operations",
         "audit": "celery_recovery.cli.auditing:audit",

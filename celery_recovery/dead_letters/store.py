@@ -201,8 +201,8 @@ class DeadLetterStore:
         `"edited"`, `"unknown"`, `"passed"` (in another state), `"changed"` (by somebody else), `"ours"` (by this
         operation, before).
         """
-        message, size = message_of(letter), letter.size
-        arguments = (letter.id, letter.death, letter.edits, message, by, reason, size, operation)
+        message, size, died_at = message_of(letter), letter.size, f"{letter.died_at:.6f}"
+        arguments = (letter.id, died_at, letter.edits, message, by, reason, size, operation)
         status: str = self._run("letter_edit", arguments).decode()
         return status
 

@@ -38,6 +38,7 @@ class MemoryCheckpoints:
     def __init__(self, clock: FakeClock, *, ttl: float, kept: float, most: int) -> None:
         self._clock = clock
         self._entries: dict[str, _Entry] = {}
+        self._fence = 0
         self._ttl = ttl
         #: For how long the message of a success finds its state again.
         self.kept = kept
@@ -51,7 +52,7 @@ class MemoryCheckpoints:
             raise CheckpointFenced
         if entry.finished is not None and not run.once and (not run.life or entry.finished != run.life):
             entry.finished = entry.state = None
-        entry.fence = max(entry.fence + 1, int(now * 1000))
+        self._fence = entry.fence = max(self._fence + 1, int(now * 1000))  # time may stand still here
         entry.life, entry.step, entry.ends = run.life, run.step, now + self._ttl
         self._entries[name] = entry
         return str(entry.fence), entry.state

@@ -27,6 +27,8 @@ _STAYS = ("operation", "token", "number", "copy", "runtime", "replayed_by", "by"
 @dataclass(slots=True)
 class _Entry:
     letter: Letter
+    #: Of the letter as it came: what tells this death from others.
+    death: str
     lease: float = 0.0
     claimed_from: LetterState = _FAILED
 
@@ -54,10 +56,10 @@ class MemoryLetters:
         now, entry = self._clock.now(), self._entries.get(letter.id)
         if entry is None:
             sent = _of_replay(letter)
-            self._entries[letter.id] = _Entry(letter.changed(stored_at=now, changed_at=now, **sent))
+            self._entries[letter.id] = _Entry(letter.changed(stored_at=now, changed_at=now, **sent), letter.death)
             return "new"
         known = entry.letter
-        if not _is_news(known, letter):
+        if entry.death == letter.death or not _is_news(known, letter):
             return "duplicate"
         stays = {name: getattr(known, name) for name in _STAYS}
         entry.letter = letter.changed(
@@ -68,7 +70,7 @@ class MemoryLetters:
             replays=max(known.replays, letter.replays),
             first_failure=min(known.first_failure, letter.first_failure),
         )
-        entry.lease = 0.0
+        entry.death, entry.lease = letter.death, 0.0
         return "again"
 
     def started(self, letter_id: str, token: str, copy: str, worker: str = "", *, fresh: bool = False) -> Start:
@@ -141,7 +143,7 @@ class MemoryLetters:
             return "unknown"
         if known.state not in (_FAILED, _REVIEW):
             return "passed"
-        if known.death != letter.death or known.edits != letter.edits:
+        if known.died_at != letter.died_at or known.edits != letter.edits:
             return "changed"
         kept = self._entries[letter.id]
         kept.letter = letter.changed(edits=letter.edits + 1, by=by, note=reason, changed_at=self._clock.now())
@@ -195,8 +197,6 @@ def _of_replay(letter: Letter) -> dict[str, Any]:
 def _is_news(known: Letter, letter: Letter) -> bool:
     """Whether a death tells something new of a letter that exists: by its life first, the number of replays."""
     life = letter.replays
-    if letter.death == known.death:
-        return False
     if known.state in (_RETRY, _REPLAYED):
         return 0 < life >= known.number
     if known.state not in FINISHED:

@@ -10,7 +10,7 @@ import pytest
 from celery import Celery
 from pydantic import BaseModel
 
-from celery_recovery import Filter, RecoverableTask
+from celery_recovery import Filter, LetterState, RecoverableTask
 from celery_recovery.dead_letters.editing import Edit
 from celery_recovery.dead_letters.letter import Letter
 from celery_recovery.dead_letters.signature import check_call
@@ -250,3 +250,15 @@ def test_replayed_as_edited(redis_jobs):
     redis_jobs.dead_letters.replay(Filter())
     eventually(lambda: redis_jobs.ledger.lines("after"))
     assert redis_jobs.ledger.lines("before") == []
+
+
+def test_edited_after_a_replay_that_ended_without_a_letter(here: Here) -> None:
+    """A replay may end as a plain failure: the letter is back among the failed, and can be edited like any other."""
+    store = here.jobs.dead_letters.store
+    stored(here, "one", 7)
+    (claim,) = store.claim(("one",), "op")
+    store.published(("one",), "op")
+    assert store.started("one", claim.letter.token, "copy") == "run"
+    assert store.settle("one", "copy", LetterState.FAILED, "expected")
+    here.jobs.dead_letters.edit(("one",), ["args.0=8"])
+    assert arguments(here, "one") == ([8], {})

@@ -21,6 +21,7 @@ from celery_recovery import (
     RetryPolicy,
     Snooze,
 )
+from celery_recovery.batch.fan_out import JOINT
 from celery_recovery.call import merged_call
 
 
@@ -433,3 +434,15 @@ def test_where_letters_are_kept_by_default(broker: Any, backend: str | None, fou
     kwargs = client.connection_pool.connection_kwargs if client else {}
     where = kwargs.get("path") or kwargs.get("host")
     assert where == (found and (found[7:] if found.startswith("unix") else found.split("/")[2]))
+
+
+def test_each_app_joins_its_own_batches() -> None:
+    """The task that joins the parts of a batch belongs to the app that fanned out, whichever app came last."""
+
+    def imported() -> None: ...
+
+    apps = [Celery(name, broker="memory://", set_as_current=False) for name in ("first", "second")]
+    for app in apps:
+        app.task(shared=False, base=RecoverableTask, name="imported")(imported)
+        app.finalize()
+    assert [app.tasks[JOINT].app for app in apps] == apps

@@ -4,7 +4,7 @@
   KEYS[1]  root of the store's keys
 
   ARGV[1]  id of the letter
-  ARGV[2]  its death, as it was read
+  ARGV[2]  when it died (unix seconds, six digits behind the point), as it was read
   ARGV[3]  its edits, as they were read
   ARGV[4]  its message from now on, as `packing.py` writes it
   ARGV[5]  who changes it
@@ -17,13 +17,13 @@
 ]]
 -- include now outcome
 
-local id, death, edits, message, by, note = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
+local id, died_at, edits, message, by, note = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local size, operation, MOST_VERSIONS = ARGV[7], ARGV[8], 20
-local known = redis.call('HMGET', letter_key(id), 'state', 'death', 'edits', 'size', 'edited_by')
+local known = redis.call('HMGET', letter_key(id), 'state', 'died_at', 'edits', 'size', 'edited_by')
 if not known[1] then return 'unknown' end
 if known[1] ~= 'failed' and known[1] ~= 'review' then return 'passed' end
 if operation ~= '' and known[5] == operation then return 'ours' end
-if known[2] ~= death or (known[3] or '0') ~= edits then return 'changed' end
+if known[2] ~= died_at or (known[3] or '0') ~= edits then return 'changed' end
 local at = now()
 local about = {number = tonumber(edits), at = tonumber(at), by = by, note = note}
 redis.call('RPUSH', versions_key(id), cjson.encode(about), redis.call('GET', message_key(id)))

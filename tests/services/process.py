@@ -157,6 +157,11 @@ class Service:
         return self._process.pid
 
     @property
+    def running(self) -> bool:
+        """False before it is started and once it has ended."""
+        return self._process is not None and self._process.running
+
+    @property
     def log(self) -> str:
         """Everything it has printed so far."""
         path = self.directory / "output.log"

@@ -15,9 +15,17 @@ import pytest
 import redis
 from celery import Celery
 from celery.result import AsyncResult
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from celery_recovery import DeadLetterQueue, Filter, Letter, Recovery
+from celery_recovery.dead_letters.exchange import Publisher
+from celery_recovery.dead_letters.store import DeadLetterStore
+from celery_recovery.monitoring.tracing import Tracing
+from celery_recovery.redis import connect
 from tests.integration.jobs_client import eventually
+from tests.letters import DIED_AT, letter
 from tests.services import Worker
 
 MODULE = "tests.apps.traced"
@@ -275,6 +283,55 @@ class TestWhoReplays:
         assert run.trace != TRACE
         assert (run.parent, run.links) == ("", [died.place])
         assert on_redis.spans("recovery.replay") == []
+
+
+class _Unbatched(Publisher):
+    """Breaks off the first batch after some of its messages."""
+
+    broke_off = False
+
+    def publish(self, body: bytes, **message: Any) -> None:
+        if message.get("producer") is not None and not self.broke_off and message["headers"]["id"] == "task-0007":
+            self.broke_off = True
+            raise OSError("the connection is lost")
+        super().publish(body, **message)
+
+
+class _Breaking(SpanProcessor):
+    def on_end(self, span: ReadableSpan) -> None:
+        raise RuntimeError("no collector")
+
+
+class TestMany:
+    LETTERS = 250
+
+    def replayed(self, redis_url: str, store_url: str, processor: SpanProcessor, publisher: type[Publisher]) -> Tracing:
+        """All letters replayed, in this process."""
+        provider = TracerProvider(shutdown_on_exit=False)
+        provider.add_span_processor(processor)
+        tracing = Tracing(provider)
+        app = Celery("shop", broker=redis_url, set_as_current=False)
+        store = DeadLetterStore(connect(store_url))
+        store.add_many([letter(f"task-{n:04}", extra=SENT, died_at=DIED_AT + n) for n in range(self.LETTERS)])
+        result = DeadLetterQueue(app, store, publisher(app, timeout=5), trace=tracing.replay).replay(Filter())
+        assert result.published == self.LETTERS
+        assert store.stats().by_state["replayed"] == self.LETTERS
+        return tracing
+
+    @pytest.mark.parametrize("publisher", [Publisher, _Unbatched])
+    def test_one_span_each(self, redis_url, other_redis_url, publisher):
+        """Every letter is one span and one trace, published in a batch or, where that broke off, one by one."""
+        exporter = InMemorySpanExporter()
+        self.replayed(redis_url, other_redis_url, SimpleSpanProcessor(exporter), publisher)
+        spans = exporter.get_finished_spans()
+        assert len(spans) == len({span.context.trace_id for span in spans}) == self.LETTERS
+        with redis.Redis.from_url(redis_url) as broker:
+            carried = [json.loads(item)["headers"]["traceparent"] for item in broker.lrange("celery", 0, -1)]
+        assert {f"{span.context.trace_id:032x}" for span in spans} <= {one.split("-")[1] for one in carried}
+
+    def test_whatever_opentelemetry_does(self, redis_url, other_redis_url):
+        """Published, confirmed and marked: a replay does not depend on who is told of it."""
+        assert self.replayed(redis_url, other_redis_url, _Breaking(), Publisher).failures == self.LETTERS
 
 
 class TestWithoutInstrumentation:

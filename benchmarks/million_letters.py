@@ -20,12 +20,18 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from prometheus_client import CollectorRegistry, generate_latest
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from celery_recovery.circuit.circuits import Circuits
 from celery_recovery.dead_letters.filter import Filter
 from celery_recovery.dead_letters.letter import Letter
 from celery_recovery.dead_letters.store import DeadLetterStore
-from celery_recovery.redis import connect
+from celery_recovery.monitoring.fleet import FleetReader
+from celery_recovery.monitoring.prometheus import Cached, RecoveryCollector
+from celery_recovery.redis import Keys, connect
+from celery_recovery.redis.keys import CircuitKeys
 from tests.letters import letter
 from tests.services import RedisServer
 
@@ -82,6 +88,17 @@ def found(store: DeadLetterStore, where: Filter) -> str:
     return "" if page.is_full else f"   {len(page.letters)} found when the time was over; its cursor goes on"
 
 
+def scrape(client: Any, circuits: int) -> Callable[[], bytes]:
+    """What Prometheus asks for: 40 tasks and so many circuits."""
+    keys, tasks = Keys(), [f"shop.orders.task_{n}" for n in range(40)]
+    if circuits:
+        client.zadd(CircuitKeys.index(keys.prefix), {f"tenant-{n}": time.time() for n in range(circuits)})
+    registry = CollectorRegistry()
+    reader = FleetReader(client, keys, Circuits(client, keys.prefix, {}), tasks)
+    registry.register(RecoveryCollector(Cached(reader.read, fresh=0.0)))
+    return lambda: generate_latest(registry)
+
+
 def main() -> None:
     """Fill, measure, print."""
     with RedisServer() as server:
@@ -129,6 +146,8 @@ def main() -> None:
         print(f"{'groups':<36} {slowest(lambda: store.groups(20)):8.1f} ms")
         print(f"{'one group':<36} {slowest(lambda: store.grouped.get(f'1:{0:016x}')):8.1f} ms")
         print(f"{'figures':<36} {slowest(store.stats):8.1f} ms")
+        print(f"{'a scrape by Prometheus':<36} {slowest(scrape(client, 0)):8.1f} ms")
+        print(f"{'… with 10,000 circuits':<36} {slowest(scrape(client, 10_000)):8.1f} ms")
         one_task = Filter.parse({"task": "shop.orders.task_0"})
         print(f"{'count, one index':<36} {slowest(lambda: store.count(one_task)):8.1f} ms")
         began = time.perf_counter()

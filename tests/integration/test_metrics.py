@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import threading
 import time
 import urllib.request
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -301,6 +303,27 @@ def test_names_of_the_app_are_shown_harmlessly(redis_url):
     text = shop.text()
     assert "\x1b" not in text
     assert any("evil" in labels[0] for labels in families(text)["open_letters_by_task"])
+
+
+def test_series_are_as_many_as_the_page_says(redis_url):
+    """Of four tasks and one circuit, of each further task, of each further circuit."""
+    page = (Path(__file__).resolve().parents[2] / "docs/monitoring.md").read_text("utf-8")
+    four, task, circuit = (
+        int(found[1]) for found in re.finditer(r"(?:has|task adds|each circuit) (\d+)(?: series|,|\.)", page)
+    )
+
+    def series(tasks: int, *circuits: str) -> int:
+        shop = Shop(redis_url, recovery_circuits={name: {} for name in circuits})
+        for n in range(tasks - 2):
+            shop.app.task(base=RecoverableTask, shared=False, name=f"shop.task{n}")(nothing)
+        reader = shop.recovery.fleet_reader()
+        reader._tasks = [name for name in reader._tasks if name.startswith("shop.")]  # not what other tests have shared
+        families = RecoveryCollector(Cached(reader.read)).collect()
+        return sum(len(family.samples) for family in families)
+
+    assert series(4) == four
+    assert series(5) == four + task
+    assert series(4, "mail") == four + circuit
 
 
 def test_an_app_that_does_not_count(redis_url):

@@ -21,7 +21,7 @@ from celery_recovery.report.wording import (
     took,
     worth,
 )
-from celery_recovery.text import age, duration, short_class, visible
+from celery_recovery.text import age, duration, short_class
 
 __all__ = ("as_text", "show_report")
 
@@ -45,7 +45,8 @@ def as_text(report: Report, width: int) -> str:
 
 def _lines(report: Report, out: Layout) -> Iterator[Line]:
     only = f", only {', '.join(report.tasks)}" if report.tasks else ""
-    yield Line(visible(f"Recovery report of {report.app or 'the app'}{only}"), is_heading=True)
+    for line in out.paragraph(f"Recovery report of {report.app or 'the app'}{only}", ""):
+        yield line._replace(is_heading=True)
     yield Line(f"  {period(report)}")
     yield Line("")
     yield from out.table((Column(""), Column("", right=True), Column("")), headline(report), head=False)
@@ -107,7 +108,8 @@ def _attempts(report: Report, out: Layout) -> Iterator[Line]:
 def _reasons(report: Report, out: Layout) -> Iterator[Line]:
     if report.reasons:
         rows = ((count(one.count), one.reason, one.error_type) for one in report.reasons[:REASONS])
-        yield from out.table((Column("LETTERS", right=True), Column("REASON"), Column("ERROR TYPE")), rows)
+        columns = (Column("LETTERS", right=True), Column("REASON", least=8), Column("ERROR TYPE", least=8))
+        yield from out.table(columns, rows)
 
 
 def _groups(report: Report, out: Layout) -> Iterator[Line]:
@@ -118,7 +120,8 @@ def _groups(report: Report, out: Layout) -> Iterator[Line]:
     yield Line(f"  {report.groups_dead:,} had deaths, {new}, {back}")
     columns = (
         Column("DEATHS", right=True), Column("OPEN", right=True), Column("FIRST", right=True),
-        Column("LAST", right=True), Column("STATE"), Column("GROUP"), Column("TASK", least=8, front=True),
+        Column("LAST", right=True), Column("STATE", least=4), Column("GROUP", least=18),
+        Column("TASK", least=8, front=True),
     )  # fmt: skip
     rows = (_group(one, report.made_at) for one in shown)
     below = [f"{short_class(one.exception) or '?'}: {one.message}".removesuffix(": ") for one in shown]
@@ -135,7 +138,7 @@ def _group(one: Group, now: float) -> Sequence[str]:
 def _circuits(report: Report, out: Layout) -> Iterator[Line]:
     if report.circuits:
         columns = (
-            Column("NAME", least=12, front=True), Column("STATE"), Column("OPENED", right=True),
+            Column("NAME", least=12, front=True), Column("STATE", least=6), Column("OPENED", right=True),
             Column("TIME OPEN", right=True), Column("PARKED", right=True), Column("WAITING", right=True),
         )  # fmt: skip
         yield from out.table(columns, map(_circuit, report.circuits))
@@ -151,8 +154,8 @@ def _replays(report: Report, out: Layout) -> Iterator[Line]:
     if sums.count:
         yield from out.paragraph(about_replays(sums))
         columns = (
-            Column("WHEN"), Column("REPLAY"), Column("BY", least=6), Column("PUBLISHED", right=True),
-            Column("RECOV", right=True), Column("DIED", right=True), Column("STATE"),
+            Column("WHEN"), Column("REPLAY", least=6), Column("BY", least=6), Column("PUBLISHED", right=True),
+            Column("RECOV", right=True), Column("DIED", right=True), Column("STATE", least=6),
         )  # fmt: skip
         yield from out.table(columns, map(_replay, sums.latest[:REPLAYS]))
     if sums.others:

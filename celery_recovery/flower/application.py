@@ -17,7 +17,7 @@ from flower.app import Flower  # type: ignore[import-untyped]
 from tornado.web import url
 
 from celery_recovery.exceptions import RecoveryError
-from celery_recovery.flower import acting, pages
+from celery_recovery.flower import acting, pages, reporting
 from celery_recovery.flower.metrics import Exported
 from celery_recovery.recovery import Recovery
 from celery_recovery.worker.operating import Operator
@@ -44,7 +44,7 @@ class RecoveryFlower(Flower):  # type: ignore[misc]  # Flower is untyped
             r".*",
             [
                 url(f"{prefix}/recovery{path}", handler, name=name)
-                for path, handler, name in (*pages.PAGES, *acting.PAGES)
+                for path, handler, name in (*pages.PAGES, *acting.PAGES, *reporting.PAGES)
             ],
         )
 

@@ -13,11 +13,14 @@ from celery_recovery.redact import Redactor
 from celery_recovery.report.kinds import Limits
 from celery_recovery.report.sections import Group
 from celery_recovery.report.tally import Tallies, Tally
+from celery_recovery.text import cut
 
 __all__ = ("Grouped", "grouped")
 
 #: Groups that are told of, and records that are looked at.
 MOST_TOLD, LOOKED_AT = 50, 2000
+#: Characters of a text.
+LONGEST = 500
 #: Queues and versions that are told of each.
 MOST_PARTS = 10
 
@@ -81,10 +84,10 @@ def _group(
     deaths = _deaths(one, tally, since, until)
     return Group(
         fingerprint=one.fingerprint,
-        task=one.task,
+        task=cut(one.task, LONGEST),
         error_type=one.error_type,
-        exception=one.exception,
-        message=redact(one.message),
+        exception=cut(one.exception, LONGEST),
+        message=cut(redact(one.message), LONGEST),
         state=one.state.value,
         by=one.by,
         deaths=deaths.total(),

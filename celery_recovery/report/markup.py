@@ -9,10 +9,12 @@ from collections.abc import Iterable
 from html import escape
 from typing import Any
 
-from celery_recovery.text import visible
+from celery_recovery.text import cut, visible
 
 __all__ = ("Markup", "joined", "table", "tag", "text")
 
+#: Characters of one text.
+LONGEST = 2000
 #: Rows of a table that is not to be broken in print.
 SHORT = 12
 _VOID = {"meta", "br"}
@@ -25,8 +27,8 @@ class Markup(str):
 
 
 def text(value: Any) -> Markup:
-    """The value as harmless text on one line; `Markup` as it is."""
-    return value if isinstance(value, Markup) else Markup(escape(visible(value)))
+    """The value as harmless text on one line, not too long; `Markup` as it is."""
+    return value if isinstance(value, Markup) else Markup(escape(cut(visible(str(value)[:LONGEST]), LONGEST)))
 
 
 def joined(parts: Iterable[Any]) -> Markup:

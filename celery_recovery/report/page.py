@@ -12,11 +12,11 @@ from celery_recovery.report.pictures import axis, bars
 from celery_recovery.report.wording import about_counts, day, headline, period
 from celery_recovery.text import duration
 
-__all__ = ("page",)
+__all__ = ("POLICY", "page")
 
 _STYLE = Path(__file__).with_name("page.css")
 #: What a browser may load for it: nothing.
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
 def page(report: Report) -> str:
@@ -26,7 +26,7 @@ def page(report: Report) -> str:
         "head",
         tag("meta", charset="utf-8"),
         tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", http_equiv="Content-Security-Policy", content=_POLICY),
+        tag("meta", http_equiv="Content-Security-Policy", content=POLICY),
         tag("meta", name="color-scheme", content="light dark"),
         tag("title", title),
         tag("style", Markup(_STYLE.read_text("utf-8"))),

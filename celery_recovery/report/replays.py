@@ -15,11 +15,14 @@ from celery_recovery.operations.operation import Operation
 from celery_recovery.operations.register import LIST_LIMIT, Register
 from celery_recovery.redact import Redactor
 from celery_recovery.report.sections import Drift, Replay, Replays
+from celery_recovery.text import cut
 
 __all__ = ("drifts_of", "replays_of")
 
 #: Replays that are told of one by one.
 MOST_TOLD = 20
+#: Characters of a text.
+LONGEST = 500
 #: Letters of a page, and seconds for all pages, when it is looked for drifts; and how many of these are told.
 PAGE, PATIENCE, MOST_DRIFTS = 100, 2.0, 10
 
@@ -46,8 +49,8 @@ def _replay(one: Operation, redact: Redactor) -> Replay:
         id=one.id,
         by=one.by,
         via=one.via,
-        reason=redact(one.reason),
-        filter=redact(one.filter),
+        reason=cut(redact(one.reason), LONGEST),
+        filter=cut(redact(one.filter), LONGEST),
         state=one.state.value,
         created_at=one.created_at,
         selected=one.selected,
@@ -57,7 +60,7 @@ def _replay(one: Operation, redact: Redactor) -> Replay:
         ended=one.outcomes.ended,
         in_flight=one.in_flight,
         by_canary=one.by_canary,
-        message=redact(one.message),
+        message=cut(redact(one.message), LONGEST),
     )
 
 

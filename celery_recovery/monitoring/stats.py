@@ -127,7 +127,7 @@ class SuccessRateMonitor(Counting):
     def batch_moved(self, task: str, *, succeeded: int, failed: int, discarded: int) -> None:
         """So many more items of a batch are done with."""
         items = {"succeeded": succeeded, "failed": failed, "discarded": discarded}
-        counted = {("batch", task, how): count for how, count in items.items()}
+        counted: dict[Labels, int] = {("batch", task, how): count for how, count in items.items()}
         self._total(counted)
         self.add(self._keys.measures(self._hour()), counted)
 

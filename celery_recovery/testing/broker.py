@@ -18,6 +18,7 @@ from kombu.transport import memory, virtual
 from kombu.utils.json import dumps, loads
 
 from celery_recovery.exceptions import ConfigurationError
+from celery_recovery.testing.clock import FakeClock
 
 __all__ = ("MemoryBroker", "Waiting")
 
@@ -29,6 +30,8 @@ class Waiting:
     #: In the order of publication.
     number: int
     queue: str
+    #: Unix time of the bench.
+    sent_at: float
     #: As a virtual transport writes it.
     raw: dict[str, Any]
 
@@ -68,8 +71,9 @@ class Waiting:
 class MemoryBroker:
     """The queues of one bench."""
 
-    def __init__(self, app: Celery) -> None:
+    def __init__(self, app: Celery, clock: FakeClock) -> None:
         self.app = app
+        self._clock = clock
         self._transport = _transport(self._put)
         self._last = 0
         self._waiting: list[Waiting] = []
@@ -120,7 +124,7 @@ class MemoryBroker:
     def _put(self, queue: str, message: dict[str, Any]) -> None:
         written = loads(dumps(message))  # what cannot be written down fails here, as it would on the way to Redis
         self._last += 1
-        self._waiting.append(Waiting(number=self._last, queue=queue, raw=written))
+        self._waiting.append(Waiting(number=self._last, queue=queue, sent_at=self._clock.now(), raw=written))
 
 
 def _of_producers(pool: Any) -> Any:

@@ -105,11 +105,15 @@ def kind_name(kind: object) -> str:
 
 
 def _hint(run: Run) -> str:
+    """How to go on with what has not ended."""
     if run.outcome is Outcome.WAITING:
         return (
-            f" after {len(run.starts)} starts: a bench allows so many in one call (Bench(app, starts=…), resume(run))"
+            f" after {len(run.starts)} starts, as many as its bench allows in one call (`starts`); resume(run) goes on"
         )
-    return ": its circuit is open (resume(run) when it is closed)" if run.outcome is Outcome.PARKED else ""
+    if run.parked is None:
+        return ""
+    why = f"the circuit {run.parked.circuit} is open" if run.parked.circuit else f"of its {run.parked.reason}"
+    return f", because {why}; resume(run) goes on"
 
 
 def close(found: Sequence[float], wanted: Sequence[float]) -> bool:

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from celery import Task, states
-from kombu.utils.encoding import safe_str
 
 from celery_recovery.dead_letters.letter import Letter
 from celery_recovery.dead_letters.received import HEADER
@@ -39,7 +38,7 @@ class Life:
         self.id = first.id
         self._world = world
         self._task = first.task
-        self._began = world.clock.now()
+        self._began = first.sent_at
         message = world.broker.message(first)
         args, kwargs, _ = message.payload
         self._args, self._kwargs = tuple(args), dict(kwargs)
@@ -68,7 +67,7 @@ class Life:
         delivery = Delivery(broker, self._registered(waiting), waiting)
         self.left -= 1
         with _logged(self._log):
-            if waiting.expires is not None and clock.now() > waiting.expires:
+            if waiting.expires is not None and clock.now() >= waiting.expires:
                 delivery.revoke()
                 self._ended = Outcome.EXPIRED
                 self._note(waiting, clock.now(), "expired")
@@ -108,7 +107,7 @@ class Life:
         if self._world.parked_of(self.id) is not None:
             return "parked"
         if state == states.IGNORED:
-            told = safe_str(ending.value)
+            told = str(ending.value)
             return next((done for begins, done in _SAID if told.startswith(begins)), "ignored")
         if state == states.REJECTED:
             return "given_back" if ending.value.requeue else "rejected"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 from celery_recovery.circuit.circuits import Circuits
@@ -43,13 +44,14 @@ class MemoryParking(Absent):
         """When it goes back (unix s); None: nobody knows, somebody has to close its circuit."""
         if not parked.circuit:
             return parked.due
-        now = self._clock.now()
         view = circuits.get(parked.circuit).metrics()
         if view.state not in _CLOSED_OFF:
-            return now
-        if view.until is None:
-            return parked.expires  # then it goes back whatever the circuit says
-        return min(view.until, parked.parked_at + LONGEST, *([parked.expires] if parked.expires else ()))
+            return self._clock.now()
+        if view.until is None and parked.expires is None:
+            return None
+        # as `parked_add.lua` has it: once it has expired, or after an hour, it goes back whatever the circuit says
+        latest = max(parked.parked_at + 1, min(parked.parked_at + LONGEST, parked.expires or math.inf))
+        return latest if view.until is None else min(view.until, latest)
 
     def release(self, parked: ParkedTask, publisher: Publisher) -> None:
         """Give it back to its queue, as a worker does. Raises what kept it from being published, as RuntimeError."""

@@ -84,7 +84,7 @@ class Sent:
     queue: str
     #: Seconds from when it was sent to when it is due; 0: at once.
     delay: float = 0.0
-    #: Seconds from then until it expires; None: never.
+    #: Seconds from when it was sent until it expires; None: never.
     expires: float | None = None
     priority: int | None = None
     #: Without ours.

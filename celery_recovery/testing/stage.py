@@ -40,7 +40,7 @@ class Stage:
         self.app = app
         self.recovery = recovery
         self.clock = clock
-        self.broker = MemoryBroker(app)
+        self.broker = MemoryBroker(app, clock)
         self.backend = _backend(app)
         self._undo = ExitStack()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kombu.utils.encoding import safe_repr
@@ -19,13 +19,15 @@ __all__ = ("call", "shown", "told")
 _redact = Redactor()
 #: Characters of a value, and of an exception's message, that are shown.
 SHOWN, MESSAGE = 200, 160
+#: Starts that are told at either end of a long life.
+ENDS = 8
 #: Tasks sent, and letters of items, that are told one by one.
 MOST = 8
 
 
 def told(run: Run) -> str:
     """A line for the run, one for each start, and what it left."""
-    return "\n".join((_headline(run), *map(_start, run.starts), *_left(run)))
+    return "\n".join((_headline(run), *_starts(run.starts), *_left(run)))
 
 
 def shown(value: Any) -> str:
@@ -52,6 +54,15 @@ def _headline(run: Run) -> str:
         f"replay {run.replays}" if run.replays else "",
     ]
     return f"{call(run.task, run.args, run.kwargs)} [{run.id}]: {', '.join(filter(None, parts))}"
+
+
+def _starts(starts: Sequence[Start]) -> Iterator[str]:
+    """The first and the last, where there are many."""
+    ends = len(starts) if len(starts) <= 2 * ENDS + 1 else ENDS
+    yield from map(_start, starts[:ends])
+    if ends < len(starts):
+        yield f"  … {len(starts) - 2 * ends} more …"
+        yield from map(_start, starts[-ends:])
 
 
 def _start(start: Start) -> str:

@@ -70,15 +70,14 @@ class World:
     def sent(self, waiting: Waiting) -> Sent:
         """A message as tests see it."""
         args, kwargs, _ = self.broker.message(waiting).payload
-        now = self.clock.now()
         return Sent(
             id=waiting.id,
             task=waiting.task,
             args=tuple(args),
             kwargs=dict(kwargs),
             queue=waiting.queue,
-            delay=round(max(waiting.due - now, 0.0), 3),
-            expires=None if waiting.expires is None else round(waiting.expires - now, 3),
+            delay=round(max(waiting.due - waiting.sent_at, 0.0), 3),
+            expires=None if waiting.expires is None else round(waiting.expires - waiting.sent_at, 3),
             priority=waiting.priority,
             headers=clean_headers(waiting.headers),
         )

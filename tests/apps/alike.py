@@ -70,6 +70,17 @@ def flaky(self: Task, failures: int, kind: str = "network") -> int:
     return int(self.request.retries)
 
 
+@app.task(base=RecoverableTask, bind=True, policy=RetryPolicy(max_attempts=4, base_delay=600, max_delay=6000))
+def patient(self: Task) -> int:
+    """Recovers at last, after an hour or so; snoozes first."""
+    recovery = self.request.__dict__.get("recovery") or {}
+    if not recovery.get("deferrals"):
+        raise Snooze(600)
+    if self.request.retries < 3:
+        raise away()
+    return int(self.request.retries)
+
+
 @app.task(base=RecoverableTask)
 def invalid(order: dict[str, Any]) -> int:
     if order["quantity"] < 0:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import pytest
@@ -202,3 +202,15 @@ def test_nothing_waits_in_memory() -> None:
         bench.run(case.task.s(*case.args).set(**case.options))
     assert bench.clock.now() > 0
     assert bench.waiting == ()
+
+
+def test_no_delays_in_a_real_worker(worker: Callable[..., Worker], redis_url: str) -> None:
+    """`without_delays` in the module that a worker loads: as many attempts as ever, and none is waited for."""
+    run = run_task(alike.patient)
+    assert (run.result, len(run.attempts), len(run.starts)) == (3, 4, 5)
+    assert run.waited > 1800
+    url = {"CELERY_BROKER_URL": redis_url, "CELERY_RESULT_BACKEND": redis_url}
+    logged = worker("tests.apps.alike", env={**url, "ALIKE_NO_DELAYS": "1"})
+    app = Celery("alike-client", broker=redis_url, backend=redis_url, set_as_current=False)
+    assert app.send_task(alike.patient.name).get(timeout=30) == 3
+    assert logged.log.count("retry, transient in 0.0 s") == 3

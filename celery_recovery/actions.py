@@ -40,6 +40,7 @@ from celery_recovery.exceptions import PublishFailed, StoreUnavailable, Unroutab
 from celery_recovery.history import History
 from celery_recovery.parking import ParkedTask, Parking
 from celery_recovery.passage import Passage
+from celery_recovery.redact import Redactor
 
 if TYPE_CHECKING:
     from celery_recovery.monitoring.tracing import Attempt
@@ -82,14 +83,17 @@ class Actions:
     """Acts on decisions, for one application."""
 
     def __init__(
-        self, app: Celery, publisher: Publisher, queue: Queue, store: DeadLetterStore | None, code_version: str = ""
-    ) -> None:
+        self, app: Celery, publisher: Publisher, queue: Queue, store: DeadLetterStore | None, code_version: str = "",
+        redact: Redactor | None = None,
+    ) -> None:  # fmt: skip
         self.app = app
         self.publisher = publisher
         self.queue = queue
         self.store = store
         #: Of the code that runs here; letters carry it.
         self.code_version = code_version
+        #: Knows which arguments of a task are secret: tools need not know the task.
+        self._redact = redact or Redactor()
 
     def retry(self, failure: Failure, decision: Decision) -> BaseException:
         """Publish the next attempt; `Retry` is the answer.
@@ -306,6 +310,9 @@ class Actions:
             "replays": failure.history.replays,
             "unserialisable": False,
         }
+        secret = self._redact.secret_positions(failure.task.name, len(failure.call.args))
+        if secret:
+            header["letter"]["secret_args"] = list(secret)
         if failure.origin.priority is not None:
             properties["priority"] = failure.origin.priority
         headers = _traced(failure, {**headers, **clean_headers(request.headers or {}), HEADER: header})

@@ -5,6 +5,9 @@ An entry is a flat record of texts: `at` (unix seconds, Redis' clock), `action`,
 
 What acts on letters is an operation, and has an entry when it begins and another when it ends, so that a tool that is
 killed leaves the first. The rest (circuits, parked tasks, checkpoints, groups) has one before it acts, and one after.
+
+So this is the gate, too: where a tool may only look (`recovery_role`) there is no entry, and no act. What writes before
+its first entry asks `allow` itself.
 """
 
 from __future__ import annotations
@@ -12,12 +15,13 @@ from __future__ import annotations
 import getpass
 import json
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import redis
 
+from celery_recovery.redact import Redactor
 from celery_recovery.redis.client import reachable
 from celery_recovery.redis.keys import Keys
 
@@ -32,18 +36,33 @@ _PAGE, _CUT = 500, 2000
 class Audit:
     """The record of one store; every method raises `StoreUnavailable`."""
 
-    def __init__(self, client: redis.Redis, keys: Keys) -> None:
+    def __init__(
+        self,
+        client: redis.Redis,
+        keys: Keys,
+        *,
+        hide: Redactor | None = None,
+        allow: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self._client = client
         self._key = keys.audit
+        self.hide = hide or Redactor()
+        #: Asked with the name of an act before anything is touched; raises `NotAllowed` where this tool only looks.
+        self.allow = allow
 
     def add(self, action: str, *, by: str, pipe: Any = None, **what: Any) -> None:
-        """Write one entry; with a pipeline, in its transaction."""
+        """Write one entry; with a pipeline, in its transaction. Secrets are not written: an entry stays for ever."""
+        self.allow(action)
         known = {"action": action, "by": by, **what}
         entry: dict[Any, Any] = {
-            name: _text(value)[:_CUT] for name, value in known.items() if value not in (None, "", {})
+            name: self._told(value)[:_CUT] for name, value in known.items() if value not in (None, "", {})
         }
         with reachable(self._client):
             (pipe if pipe is not None else self._client).xadd(self._key, entry, maxlen=MOST, approximate=True)
+
+    def _told(self, value: Any) -> str:
+        hidden = self.hide(value)
+        return json.dumps(hidden) if isinstance(hidden, (dict, list)) else str(hidden)
 
     @contextmanager
     def acting(self, action: str, *, by: str, **what: Any) -> Iterator[dict[str, Any]]:
@@ -96,10 +115,6 @@ def recorded(
 def _read(entry_id: str, fields: Mapping[bytes, bytes]) -> dict[str, Any]:
     texts = {name.decode(): value.decode("utf-8", "replace") for name, value in fields.items()}
     return {"entry": entry_id, "at": int(entry_id.partition("-")[0]) / 1000, **texts}
-
-
-def _text(value: Any) -> str:
-    return json.dumps(value) if isinstance(value, (Mapping, list, tuple)) else str(value)
 
 
 def who() -> str:

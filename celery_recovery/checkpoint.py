@@ -35,6 +35,7 @@ import redis
 
 from celery_recovery.audit import Audit, recorded
 from celery_recovery.exceptions import CheckpointFenced, CheckpointTooLarge, ConfigurationError
+from celery_recovery.redact import Redactor
 from celery_recovery.redis.client import reachable
 from celery_recovery.redis.keys import Keys
 from celery_recovery.redis.scripts import Scripts
@@ -43,6 +44,8 @@ __all__ = ("Checkpoint", "CheckpointStore", "Run", "SavedCheckpoint", "checkpoin
 
 #: Longest key, in characters.
 LONGEST_KEY = 200
+#: Characters of a state that a list tells.
+BEGINNING = 2000
 
 
 class Run(NamedTuple):
@@ -80,6 +83,10 @@ class SavedCheckpoint:
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form."""
         return {name: getattr(self, name) for name in self.__slots__}
+
+    def beginning(self, hide: Redactor) -> str:
+        """The beginning of the state as text, without secrets, for a list."""
+        return hide.text(json.dumps(self.state, ensure_ascii=False, default=repr)[:BEGINNING])
 
 
 class CheckpointStore:

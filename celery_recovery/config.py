@@ -351,8 +351,24 @@ class Settings:
         default=(),
         metadata=_about(
             _each(_pattern),
-            "Regular expressions, searched without case: arguments whose names match are hidden wherever they are "
-            "shown, beside the built-in ones (password, token, secret and the like).",
+            "Regular expressions, searched without case: what stands beside a name that one matches is hidden wherever "
+            "it is shown, logged or exported, beside the built-in ones (password, token, secret and the like).",
+        ),
+    )
+    redact_values: tuple[str, ...] = field(
+        default=(),
+        metadata=_about(
+            _each(_pattern),
+            "Regular expressions: what one matches, or its group `secret` where it has one, is hidden in every text, "
+            "beside the built-in ones (private keys, JSON Web Tokens, card numbers and the like).",
+        ),
+    )
+    role: Literal["operate", "read"] = field(
+        default="operate",
+        metadata=_about(
+            _one_of("operate", "read"),
+            "What tools of this app may do: `operate`, or `read`: look, and change nothing. Workers are not asked. The "
+            "environment variable `CELERY_RECOVERY_ROLE=read` makes it `read` as well.",
         ),
     )
 

@@ -7,6 +7,7 @@
     │   ├── LetterNotFound            no dead letter has that id
     │   ├── OperationNotFound         no operation has that id
     │   ├── GroupNotFound             no group has that fingerprint, or several have
+    │   ├── NotAllowed                this tool may look, and change nothing (`recovery_role`)
     │   ├── PublishFailed             the broker did not confirm a message in time
     │   │   └── Unroutable            no queue takes it, however often it is tried
     │   ├── UnserialisableLetter      a message cannot be written down, so it cannot be sent or kept
@@ -50,6 +51,7 @@ __all__ = (
     "DiscardedLetter",
     "GroupNotFound",
     "LetterNotFound",
+    "NotAllowed",
     "NotAnException",
     "OperationNotFound",
     "PublishFailed",
@@ -124,6 +126,10 @@ class GroupNotFound(RecoveryError):
 
 class OperationNotFound(RecoveryError):
     """There is no operation with that id; its record is kept for 30 days after its last change."""
+
+
+class NotAllowed(RecoveryError):
+    """The role of this tool is to look, and to change nothing (recovery_role)."""
 
 
 class PublishFailed(RecoveryError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from functools import cached_property, partial
 from random import SystemRandom
@@ -17,16 +18,19 @@ from celery_recovery.backoff import RandomSource
 from celery_recovery.config import PREFIX, Settings
 from celery_recovery.custody import Custody
 from celery_recovery.dead_letters.exchange import Publisher, dead_letter_queue
-from celery_recovery.dead_letters.intake import drain
+from celery_recovery.dead_letters.intake import drain, waiting
 from celery_recovery.dead_letters.queue import DeadLetterQueue
 from celery_recovery.dead_letters.replay import untraced
+from celery_recovery.dead_letters.signature import parameters
 from celery_recovery.dead_letters.store import DeadLetterStore
-from celery_recovery.exceptions import ConfigurationError
+from celery_recovery.exceptions import ConfigurationError, NotAllowed
+from celery_recovery.logs import learn
 from celery_recovery.monitoring.events import announce, announce_groups
 from celery_recovery.monitoring.stats import SuccessRateMonitor
 from celery_recovery.monitoring.tracing import Tracing, begin
 from celery_recovery.parking import Parking
 from celery_recovery.parking.release import PATIENCE
+from celery_recovery.redact import Redactor
 from celery_recovery.redis.client import connect
 from celery_recovery.redis.keys import Keys
 
@@ -43,6 +47,8 @@ __all__ = ("Parts",)
 
 #: Seconds to wait for the Redis of the circuits: a call waits as long. Without an answer the process decides alone.
 CIRCUIT_TIMEOUT = 1.0
+#: The environment variable that makes tools read only.
+ROLE = "CELERY_RECOVERY_ROLE"
 
 
 class Parts:
@@ -50,6 +56,8 @@ class Parts:
 
     #: The worker sends task events (`-E`), as it said when it started.
     sends_task_events = False
+    #: This process is a worker, or a child of one: it does its work whatever the role of tools is.
+    in_worker = False
     #: The dice of all delays. The system's, because all children of one fork would throw the same.
     random: RandomSource = SystemRandom()
 
@@ -59,7 +67,28 @@ class Parts:
     @cached_property
     def settings(self) -> Settings:
         """The app's `recovery_…` settings, validated. Raises `ConfigurationError`."""
-        return Settings.from_mapping(_settings_in(self.app))
+        settings = Settings.from_mapping(_settings_in(self.app))
+        learn(settings.redact, settings.redact_values)
+        return settings
+
+    @property
+    def role(self) -> str:
+        """What this process may do: `"operate"`, or `"read"`. The environment can take away, and not give."""
+        told = os.environ.get(ROLE, "").strip().lower() or "operate"
+        if told not in ("operate", "read"):
+            raise ConfigurationError.of(ROLE, expected="operate or read", got=told)
+        return "read" if not self.in_worker and "read" in (told, self.settings.role) else "operate"
+
+    def allow(self, action: str) -> None:
+        """Raises `NotAllowed` where this tool may only look."""
+        if self.role == "read":
+            where = f"{PREFIX}role" if self.settings.role == "read" else f"the environment variable {ROLE}"
+            raise NotAllowed(f"{action}: not allowed, as {where} is read: this tool looks, and changes nothing.")
+
+    @cached_property
+    def redact(self) -> Redactor:
+        """Hides secrets of whatever is shown, by the app's own patterns, too, and by the signatures of its tasks."""
+        return Redactor(self.settings.redact, self.settings.redact_values, partial(parameters, self.app))
 
     @cached_property
     def classifier(self) -> ErrorClassifier:
@@ -112,7 +141,7 @@ class Parts:
     @cached_property
     def audit(self) -> Audit | None:
         """What operators did; None without Redis."""
-        return None if self.redis is None else Audit(self.redis, self.keys)
+        return None if self.redis is None else Audit(self.redis, self.keys, hide=self.redact, allow=self.allow)
 
     @cached_property
     def custody(self) -> Custody | None:
@@ -171,7 +200,7 @@ class Parts:
 
     def _circuit_changed(self, circuit: CircuitBreaker, change: Change) -> None:
         self.stats.circuit_changed(circuit.name, change, named=self.circuits.is_declared(circuit.name))
-        announce(self.app, circuit.name, change)
+        announce(self.app, circuit.name, change, self.redact)
 
     def _groups_changed(self, news: Sequence[tuple[Letter, str]]) -> None:
         for letter, word in news:
@@ -216,13 +245,17 @@ class Parts:
             store,
             self.publisher,
             drain=partial(drain, self.app, self.dead_letter_queue, store),
+            waiting=partial(waiting, self.app, self.dead_letter_queue),
+            audit=self.audit,
             trace=untraced if self.tracing is None else self.tracing.replay,
         )
 
     @cached_property
     def actions(self) -> Actions:
         """Carries decisions out."""
-        return Actions(self.app, self.publisher, self.dead_letter_queue, self.store, self.settings.code_version)
+        return Actions(
+            self.app, self.publisher, self.dead_letter_queue, self.store, self.settings.code_version, self.redact
+        )
 
     @property
     def acks_late(self) -> bool:

@@ -187,7 +187,8 @@ class Recovery(HandingOver):
         if exc is not None:
             raise_with_context(exc)
         raise task.MaxRetriesExceededError(
-            f"Can't retry {task.name}[{request.id}] args:{call.args} kwargs:{call.kwargs}",
+            f"Can't retry {task.name}[{request.id}] args:{self.redact.args(task.name, call.args)}"
+            f" kwargs:{self.redact(call.kwargs)}",
             task_args=call.args, task_kwargs=call.kwargs,
         )  # fmt: skip
 

@@ -16,7 +16,7 @@ letter      {id, token, copy, number, operation} of the letter, where several ar
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -91,7 +91,7 @@ class Item:
             return None
         try:
             return json.loads(self.value)
-        except ValueError:
+        except (ValueError, RecursionError):
             return self.value
 
 
@@ -107,7 +107,7 @@ class BatchHeader:
     def of(cls, recovery: Any) -> BatchHeader | None:
         """Read it off the `recovery` header, which may hold anything; None where it is no item's."""
         data = recovery.get("batch") if isinstance(recovery, Mapping) else None
-        if not isinstance(data, Mapping) or not isinstance(data.get("items"), Sequence):
+        if not isinstance(data, Mapping) or not isinstance(data.get("items"), (list, tuple)):
             return None
         items = tuple(item for item in map(Item.from_dict, data["items"]) if item is not None)
         return (

@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING
 import click
 
 from celery_recovery.audit import who
-from celery_recovery.cli.command import RecoveryCommand, option
+from celery_recovery.cli.command import ActingCommand, option
 from celery_recovery.cli.failures import CommandFailure, ExitCode
 from celery_recovery.cli.filters import filter_options
 from celery_recovery.cli.looking import LIST
@@ -35,7 +35,7 @@ _OUTPUT, _ACTION = "Output", "Action"
 BATCH = 200
 
 
-@click.command(name="export", cls=RecoveryCommand)
+@click.command(name="export", cls=ActingCommand)
 @filter_options
 @option("-o", "--output", "name", metavar="FILE", group=_OUTPUT, help="To this file. Default: stdout.")
 @option("--with-secrets", is_flag=True, group=_ACTION,
@@ -47,7 +47,7 @@ def export_letters(ctx: click.Context, where: Filter, name: str | None, with_sec
     Without --state and --id, those that are not finished. `dlq import` reads them.
     """
     with session(ctx, as_json=True) as here:
-        about = {"filter": str(where), "target": name or "stdout", "secrets": "with" if with_secrets else ""}
+        about = {"filter": str(where), "target": name or "stdout", "carried": "with secrets" if with_secrets else ""}
         redact = None if with_secrets else here.redact
         with (
             here.letters.audit.acting("export", by=who(), via="cli", **about) as told,
@@ -89,7 +89,7 @@ def _written(name: str | None) -> Iterator[IO[str]]:
         raise
 
 
-@click.command(name="import", cls=RecoveryCommand)
+@click.command(name="import", cls=ActingCommand)
 @click.argument("name", metavar="FILE")
 @option("--dry-run", is_flag=True, group=_ACTION, help="Only read and check it.")
 @option("-y", "--yes", is_flag=True, group=_ACTION, help="Do not ask.")
@@ -106,7 +106,8 @@ def import_letters(ctx: click.Context, name: str, dry_run: bool, yes: bool, as_j
     with session(ctx, as_json=as_json) as here:
         if redacted:
             here.output.warn(
-                f"{redacted} of {counted(total)} are without their secrets: replayed, they have *** for them."
+                f"{redacted} of {counted(total)} came without secrets: those that had some are not replayed before "
+                "`dlq edit` has put values in their place, or an export --with-secrets is imported."
             )
         if not dry_run and not yes:
             _ask(total)

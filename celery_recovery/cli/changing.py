@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from celery_recovery.cli.acting import ACTION, ActionOptions, acting, nothing, show_dry_run, tell_counts
-from celery_recovery.cli.command import RecoveryCommand, option
+from celery_recovery.cli.command import ActingCommand, option
 from celery_recovery.cli.confirmation import Verb, aim, confirm, look_up
 from celery_recovery.cli.editing import import_tasks
 from celery_recovery.cli.failures import ExitCode
@@ -33,7 +33,7 @@ _RESTORE = Verb(past="restored", scope=RESTORE)
 _note = option("--note", default="", metavar="TEXT", group=ACTION, help="Written on the letters, for whoever asks why.")
 
 
-@click.command(cls=RecoveryCommand)
+@click.command(cls=ActingCommand)
 @acting
 @_note
 @option(
@@ -55,7 +55,7 @@ def discard(ctx: click.Context, /, where: Filter, note: str, rate: float | None,
     _act(ctx, _DISCARD, where, asked, act, prepare=_import_tasks)
 
 
-@click.command(cls=RecoveryCommand)
+@click.command(cls=ActingCommand)
 @acting
 @_note
 @click.pass_context
@@ -68,7 +68,7 @@ def review(ctx: click.Context, /, where: Filter, note: str, **options: Any) -> N
     _act(ctx, _SET_ASIDE, where, ActionOptions(**options), act)
 
 
-@click.command(cls=RecoveryCommand)
+@click.command(cls=ActingCommand)
 @acting
 @_note
 @click.pass_context

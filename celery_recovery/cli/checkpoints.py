@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from celery_recovery.cli.acting import ACTION
-from celery_recovery.cli.command import RecoveryCommand, option
+from celery_recovery.cli.command import ActingCommand, RecoveryCommand, option
 from celery_recovery.cli.failures import CommandFailure, ExitCode
 from celery_recovery.cli.output import Output
 from celery_recovery.cli.progress import display
@@ -72,12 +72,12 @@ def list_checkpoints(
     """
     with _here(ctx, as_json) as here:
         found = [one for one in here.store.iterate() if _matches(one, names, tasks)]
-        shown = [here.plain(one) for one in (found if everything else found[:MOST])]
+        shown = found if everything else found[:MOST]
         more = len(found) - len(shown)
         if as_json:
-            here.output.document({"checkpoints": shown, "more": more})
+            here.output.document({"checkpoints": [here.plain(one) for one in shown], "more": more})
         elif shown:
-            here.output.table(_COLUMNS, [_row(one) for one in shown])
+            here.output.table(_COLUMNS, [_row(one, here.redact) for one in shown])
             if more:
                 here.output.line(f"… and {more} more (--all)")
         if not found and (names or tasks):
@@ -115,10 +115,10 @@ def show(ctx: click.Context, name: str, watch: bool, as_json: bool) -> None:
             **_batch_fields(one["state"]),
         })  # fmt: skip
         here.output.title("State")
-        here.output.line(visible(json.dumps(one["state"], indent=2, ensure_ascii=False)))
+        here.output.block(json.dumps(one["state"], indent=2, ensure_ascii=False))
 
 
-@checkpoints.command(cls=RecoveryCommand)
+@checkpoints.command(cls=ActingCommand)
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 @option("--dry-run", is_flag=True, group=ACTION, help="Only show what would be done.")
 @option("-y", "--yes", is_flag=True, group=ACTION, help="Do not ask.")
@@ -132,7 +132,7 @@ def clear(ctx: click.Context, names: tuple[str, ...], dry_run: bool, yes: bool, 
     with _here(ctx, as_json) as here:
         found = [_known(here, name) for name in dict.fromkeys(names)]
         if dry_run or not yes:
-            here.output.table(_COLUMNS, [_row(here.plain(one)) for one in found])
+            here.output.table(_COLUMNS, [_row(one, here.redact) for one in found])
         if not dry_run:
             _confirm(len(found), yes=yes)
         done = [one.name for one in found if not dry_run and here.store.clear(one.name, via="cli")]
@@ -162,7 +162,9 @@ def _follow(here: _Here, found: SavedCheckpoint) -> None:
 
 def is_batch(state: Any) -> bool:
     """Whether it is the state of a batch, and not a task's own."""
-    return isinstance(state, dict) and {"batch", "done", "failed", "total", "rate", "era"} <= state.keys()
+    if not isinstance(state, dict) or not {"batch", "done", "failed", "total", "rate", "era"} <= state.keys():
+        return False
+    return all(isinstance(state[name] or 0, (int, float)) for name in ("done", "failed", "total", "rate"))
 
 
 def batch_words(state: dict[str, Any]) -> str:
@@ -188,7 +190,7 @@ def _here(ctx: click.Context, as_json: bool) -> Iterator[_Here]:
     store = recovery.checkpoints
     assert store is not None  # noqa: S101  # there is a Redis
     output = Output(no_color=ctx.obj.no_color, quiet=ctx.obj.quiet, as_json=as_json)
-    yield _Here(store, output, Redactor(recovery.settings.redact))
+    yield _Here(store, output, recovery.redact)
 
 
 def _matches(one: SavedCheckpoint, names: Sequence[str], tasks: Sequence[str]) -> bool:
@@ -215,11 +217,11 @@ def _confirm(count: int, *, yes: bool) -> None:
         raise CommandFailure("Nothing was done.", ExitCode.DECLINED)
 
 
-def _row(one: dict[str, Any]) -> list[str]:
-    saved = f"{age(one['saved_at'])} ago" if one["saved_at"] else "never"
-    told = batch_words(one["state"]) if is_batch(one["state"]) else json.dumps(one["state"], ensure_ascii=False)
+def _row(one: SavedCheckpoint, hide: Redactor) -> list[str]:
+    saved = f"{age(one.saved_at)} ago" if one.saved_at else "never"
+    told = batch_words(one.state) if is_batch(one.state) else one.beginning(hide)
     state = cut(visible(told), SHOWN)
-    return [one["name"], saved, str(one["saves"]), str(one["size"]), str(one["attempt"]), one["task"] or "?", state]
+    return [one.name, saved, str(one.saves), str(one.size), str(one.attempt), one.task or "?", state]
 
 
 def _when(unix: float) -> str:

@@ -15,7 +15,7 @@ from celery_recovery.circuit.machine import DOUBLING
 from celery_recovery.circuit.state import CircuitEvent, CircuitState
 from celery_recovery.cli.acting import ACTION
 from celery_recovery.cli.circuits_board import Board, board, counted_circuits, matching, show_circuits
-from celery_recovery.cli.command import RecoveryCommand, option
+from celery_recovery.cli.command import ActingCommand, option
 from celery_recovery.cli.failures import CommandFailure, ExitCode
 from celery_recovery.exceptions import StoreUnavailable
 from celery_recovery.text import duration, visible
@@ -87,7 +87,7 @@ def _seconds(ctx: click.Context, parameter: click.Parameter, given: str | None) 
     return seconds
 
 
-@click.command(name="open", cls=RecoveryCommand)
+@click.command(name="open", cls=ActingCommand)
 @_acting
 @option("--for", "seconds", metavar="TIME", callback=_seconds, group=ACTION,
         help="For so long, as 90s, 10m, 2h; then it is probed. Default: until it is closed or reset.")  # fmt: skip
@@ -100,7 +100,7 @@ def open_circuits(ctx: click.Context, /, **options: Any) -> None:
     _run(ctx, _OPEN, _Asked(**options))
 
 
-@click.command(cls=RecoveryCommand)
+@click.command(cls=ActingCommand)
 @_acting
 @option(
     "--disable", is_flag=True, group=ACTION, help="Force closed: nothing opens them until they are closed or reset."
@@ -114,7 +114,7 @@ def close(ctx: click.Context, /, disable: bool, **options: Any) -> None:
     _run(ctx, _DISABLE if disable else _CLOSE, _Asked(**options))
 
 
-@click.command(cls=RecoveryCommand)
+@click.command(cls=ActingCommand)
 @_acting
 @click.pass_context
 def reset(ctx: click.Context, /, **options: Any) -> None:

@@ -84,7 +84,7 @@ def board(ctx: click.Context, *, as_json: bool = False) -> Iterator[Board]:
             f"The app's task modules cannot be imported: {type(exc).__name__}: {exc}."
             " Settings that tasks give their circuits are not known here."
         )
-    yield Board(recovery, recovery.circuits, output, Redactor(recovery.settings.redact))
+    yield Board(recovery, recovery.circuits, output, recovery.redact)
 
 
 def matching(known: Sequence[str], wanted: Sequence[str]) -> list[str]:

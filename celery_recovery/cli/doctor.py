@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -78,8 +79,10 @@ def _examined(ctx: click.Context, **options: Any) -> tuple[Facts, list[Finding]]
     from celery_recovery.doctor import Doctor, diagnose
     from celery_recovery.recovery import Recovery
 
-    facts = Doctor(Recovery.of(ctx.obj.app), **options).facts()
-    return facts, diagnose(facts)
+    recovery = Recovery.of(ctx.obj.app)
+    facts = Doctor(recovery, **options).facts()
+    hide = recovery.redact
+    return facts, [replace(one, subject=hide(one.subject), what=hide(one.what)) for one in diagnose(facts)]
 
 
 def _check_codes(ignored: Iterable[str]) -> None:

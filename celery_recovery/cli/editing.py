@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from celery_recovery.cli.acting import ACTION, ActionOptions, acting, nothing
-from celery_recovery.cli.command import RecoveryCommand, option
+from celery_recovery.cli.command import ActingCommand, option
 from celery_recovery.cli.confirmation import Verb, aim, confirm, look_up
 from celery_recovery.cli.failures import CommandFailure, ExitCode
 from celery_recovery.cli.filters import usage
@@ -32,7 +32,7 @@ _EDIT = Verb(past="edited", scope=EDIT)
 SHOWN, WIDE = 10, 200
 
 
-@click.command(cls=RecoveryCommand)
+@click.command(cls=ActingCommand)
 @acting
 @option(
     "--set",
@@ -92,13 +92,11 @@ def _edit(here: Session, chosen: Filter, ids: tuple[str, ...], wanted: Edit, ask
     """Try it on all, show it, ask, and do it; returns how many were edited."""
     if wanted.validate and (wanted.patch or any(not change.startswith("item") for change in wanted.changes)):
         import_tasks(here)
-    plan = here.letters.try_edit(ids, wanted, samples=SHOWN)
+    plan = here.letters.try_edit(ids, wanted, samples=SHOWN, hide=here.redact)
     if plan.first_problem is not None:
         others = f" ({plan.misfits} of {counted(plan.selected)} do not fit; nothing was done)"
         raise click.UsageError(usage(plan.first_problem).message + (others if plan.selected > 1 else ""))
-    changes = [
-        {"id": one.id, "before": here.redact(one.before), "after": here.redact(one.after)} for one in plan.samples
-    ]
+    changes = [one._asdict() for one in plan.samples]
     _show(here.output, asked, changes, plan.selected)
     done = 0
     if not asked.dry_run:
@@ -140,7 +138,7 @@ def _undo(here: Session, ids: tuple[str, ...], asked: ActionOptions, note: str) 
     changes = []
     for one, found in versions.items():
         letter = here.letters.get(one)
-        before, after = (here.redact(what_is_edited(state)) for state in (letter, found[-1].of(letter)))
+        before, after = (what_is_edited(state, here.redact) for state in (letter, found[-1].of(letter)))
         changes.append({"id": one, "before": before, "after": after})
     _show(here.output, asked, changes, len(ids))
     done = 0

@@ -13,11 +13,16 @@ from celery_recovery.exceptions import (
     ConfigurationError,
     GroupNotFound,
     LetterNotFound,
+    NotAllowed,
     OperationNotFound,
     PublishFailed,
     StoreUnavailable,
 )
+from celery_recovery.redact import Redactor
 from celery_recovery.text import visible
+
+#: By the built-in patterns: an error may come before the app's own are known.
+_HIDE = Redactor()
 
 __all__ = ("CommandFailure", "ExitCode", "broker_away", "explained")
 
@@ -46,13 +51,14 @@ class CommandFailure(click.ClickException):
 
     def show(self, file: IO[Any] | None = None) -> None:
         """The sentence, on stderr."""
-        click.echo(visible(self.format_message()), file=file, err=True)
+        click.echo(visible(_HIDE.text(self.format_message())), file=file, err=True)
 
 
 def explained(exc: BaseException, ctx: click.Context) -> click.ClickException | None:
     """The failure in words; None for what should not have happened, whose traceback is wanted."""
-    if isinstance(exc, ConfigurationError):
-        return CommandFailure(f"Error: {exc}{_app_hint(ctx)}", ExitCode.USAGE)
+    if isinstance(exc, (ConfigurationError, NotAllowed)):
+        more = " Nothing was done." if isinstance(exc, NotAllowed) else _app_hint(ctx)
+        return CommandFailure(f"Error: {exc}{more}", ExitCode.USAGE)
     if isinstance(exc, StoreUnavailable):
         return CommandFailure(f"Redis is away: {exc}", ExitCode.AWAY)
     if isinstance(exc, (GroupNotFound, LetterNotFound, OperationNotFound)):

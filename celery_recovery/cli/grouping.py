@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from celery_recovery.cli.command import RecoveryCommand, option
+from celery_recovery.cli.command import ActingCommand, RecoveryCommand, option
 from celery_recovery.cli.letters import show_letters
 from celery_recovery.cli.output import Output
 from celery_recovery.cli.session import Session, session
@@ -31,6 +32,8 @@ _COLUMNS = (
     Column("LAST", right=True), Column("24 HOURS"), Column("STATE"), Column("FINGERPRINT"),
     Column("TASK", least=8, front=True),
 )  # fmt: skip
+#: What somebody's exception or a person has said.
+_FOREIGN = ("message", "note", "by", "version", "regressed_in")
 _json = option("--json", "as_json", is_flag=True, group=_OUTPUT, help="One JSON document instead of text.")
 _fingerprint = click.argument("fingerprint", metavar="FINGERPRINT")
 _note = option("--note", default="", metavar="TEXT", group=_ACTION, help="For whoever asks why.")
@@ -68,7 +71,7 @@ def list_groups(ctx: click.Context, states: Sequence[str], newest: bool, limit: 
 
 
 def _shown(here: Session, group: ErrorGroup) -> dict[str, Any]:
-    return {**group.to_dict(), "message": here.redact(group.message), "note": here.redact(group.note)}
+    return {**group.to_dict(), **{name: here.redact(getattr(group, name)) for name in _FOREIGN}}
 
 
 def _table(output: Output, groups: Sequence[Mapping[str, Any]]) -> None:
@@ -124,6 +127,10 @@ def show_group(ctx: click.Context, fingerprint: str, as_json: bool) -> None:
             here.output.document(shown)
         else:
             _show(here.output, shown)
+            if group.count:
+                few = group.fingerprint[:10]
+                here.output.note(f"Once it is mended: recovery dlq replay --fingerprint {few} --canary")
+                here.output.note(f"Wrong arguments:   recovery dlq edit --fingerprint {few} --set … --dry-run")
 
 
 def _show(output: Output, group: Mapping[str, Any]) -> None:
@@ -171,7 +178,7 @@ def _parts(counts: Mapping[str, int]) -> str:
     return some + (f" and {len(counts) - 6} more" if len(counts) > 6 else "")
 
 
-@click.command(cls=RecoveryCommand)
+@click.command(cls=ActingCommand)
 @_fingerprint
 @option("--in-version", "version", default="", metavar="TEXT", group=_ACTION,
         help="Version of the code that mends it. Deaths in versions that had it before do not count.")  # fmt: skip
@@ -186,7 +193,7 @@ def resolve(ctx: click.Context, fingerprint: str, version: str, note: str, as_js
     _say(ctx, fingerprint, as_json, "resolved", note, version=version)
 
 
-@click.command(cls=RecoveryCommand)
+@click.command(cls=ActingCommand)
 @_fingerprint
 @option("--for", "seconds", metavar="TIME", group=_ACTION, help="For so long, as 90m, 12h, 7d.")
 @option("--count", "more", type=int, metavar="N", group=_ACTION, help="For so many more deaths.")
@@ -208,7 +215,7 @@ def ignore(
     _say(ctx, fingerprint, as_json, "ignored", note, until=until, more=more)
 
 
-@click.command(cls=RecoveryCommand)
+@click.command(cls=ActingCommand)
 @_fingerprint
 @_note
 @_json
@@ -231,4 +238,4 @@ def _say(ctx: click.Context, fingerprint: str, as_json: bool, past: str, note: s
         here.output.line(f"{group.fingerprint}: {_state(_shown(here, group))}.")
         if past == "resolved" and group.count:
             some = f"Its {group.count} open letters are as they were"
-            here.output.note(f"{some}: recovery dlq replay --fingerprint {group.fingerprint} --canary")
+            here.output.note(f"{some}: recovery dlq replay --fingerprint {shlex.quote(group.fingerprint)} --canary")

@@ -18,7 +18,7 @@ from celery_recovery.cli.session import PATIENCE, Session, session
 from celery_recovery.dead_letters.breakdown import Breakdown
 from celery_recovery.dead_letters.scope import Scope
 from celery_recovery.dead_letters.state import OPEN, LetterState
-from celery_recovery.text import moment, visible
+from celery_recovery.text import moment
 
 if TYPE_CHECKING:
     from celery_recovery.dead_letters.filter import Filter
@@ -56,7 +56,7 @@ def list_letters(ctx: click.Context, where: Filter, limit: int, cursor: str | No
         raise click.UsageError(f"--cursor: expected what an earlier page printed, got {cursor!r}.")
     with session(ctx, as_json=as_json) as here:
         letters, cursor = _found(here, LIST.within(where), limit, cursor)
-        shown = [letter.to_dict(here.redact) for letter in letters]
+        shown = [letter.to_dict(here.redact) if as_json else letter.summary(here.redact) for letter in letters]
         if as_json:
             here.output.document({"letters": shown, "cursor": cursor})
         elif shown:
@@ -101,7 +101,7 @@ def show(ctx: click.Context, letter_id: str, as_json: bool) -> None:
     """
     with session(ctx, as_json=as_json) as here:
         found = here.letters.get(letter_id)
-        notes = [{**one, "text": here.redact(one["text"])} for one in here.letters.store.notes(letter_id)]
+        notes = here.redact(here.letters.store.notes(letter_id))
         letter = {**found.to_dict(here.redact), "notes": notes, "versions": _versions(here, found)}
         if as_json:
             here.output.document(letter)
@@ -110,7 +110,7 @@ def show(ctx: click.Context, letter_id: str, as_json: bool) -> None:
         if notes:
             here.output.title("Notes")
             for one in notes:
-                here.output.line(visible(f"  {moment(one['at'])}  {one['by']}: {one['text']}"))
+                here.output.line(f"  {moment(one['at'])}  {one['by']}: {one['text']}")
         for one in letter["versions"]:
             why = f": {one['note']}" if one["note"] else ""
             here.output.title(f"Edit {one['number'] + 1}, by {one['by']}, {moment(one['at'])}{why}")
@@ -122,9 +122,16 @@ def _versions(here: Session, letter: Letter) -> list[dict[str, Any]]:
     from celery_recovery.dead_letters.queue import what_is_edited
 
     versions = here.letters.store.versions(letter.id)
-    states = [here.redact(what_is_edited(one)) for one in (*(version.of(letter) for version in versions), letter)]
+    states = [what_is_edited(one, here.redact) for one in (*(version.of(letter) for version in versions), letter)]
     return [
-        {"number": one.number, "at": one.at, "by": one.by, "note": here.redact(one.note), "before": old, "after": new}
+        {
+            "number": one.number,
+            "at": one.at,
+            "by": here.redact(one.by),
+            "note": here.redact(one.note),
+            "before": old,
+            "after": new,
+        }
         for one, old, new in zip(versions, states, states[1:], strict=False)
     ]
 

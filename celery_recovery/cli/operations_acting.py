@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from celery_recovery.audit import who
-from celery_recovery.cli.command import RecoveryCommand, option
+from celery_recovery.cli.command import ActingCommand, RecoveryCommand, option
 from celery_recovery.cli.failures import CommandFailure, ExitCode
 from celery_recovery.cli.following import following, goes_on_with
-from celery_recovery.cli.output import Output
 from celery_recovery.cli.session import Session, session
 from celery_recovery.cli.table import Column
 from celery_recovery.text import age, duration, moment
 
 if TYPE_CHECKING:
     from celery_recovery.operations.operation import Operation
+    from celery_recovery.redact import Redactor
 
 __all__ = ("cancel", "list_operations", "pause", "resume", "show")
 
@@ -50,16 +50,24 @@ def list_operations(ctx: click.Context, limit: int, as_json: bool) -> None:
     with session(ctx, as_json=as_json) as here:
         found = here.letters.operations.latest(limit)
         if as_json:
-            here.output.document({"operations": [one.to_dict() for one in found]})
+            here.output.document({"operations": [one.to_dict(here.redact) for one in found]})
         elif found:
-            here.output.table(_COLUMNS, [_row(one) for one in found])
+            here.output.table(_COLUMNS, [_row(one, here.redact) for one in found])
         else:
             here.output.note("There have been no operations.")
 
 
-def _row(one: Operation) -> list[str]:
+def _row(one: Operation, hide: Redactor) -> list[str]:
     counts = (one.done, one.selected, one.outcomes.recovered or "-", one.outcomes.died or "-")
-    return [one.id[:SHORT], one.kind, _state(one), *map(str, counts), age(one.created_at), one.by, one.filter]
+    return [
+        one.id[:SHORT],
+        one.kind,
+        _state(one),
+        *map(str, counts),
+        age(one.created_at),
+        hide(one.by),
+        hide(one.filter),
+    ]
 
 
 def _state(one: Operation) -> str:
@@ -81,9 +89,9 @@ def show(ctx: click.Context, start: str, watch: bool, as_json: bool) -> None:
         if watch:
             one = _watched(here, one)
         if as_json:
-            here.output.document(one.to_dict())
+            here.output.document(one.to_dict(here.redact))
         else:
-            _show(here.output, one)
+            _show(here, one)
 
 
 def _watched(here: Session, one: Operation) -> Operation:
@@ -102,17 +110,19 @@ def _watched(here: Session, one: Operation) -> Operation:
     return one
 
 
-def _show(output: Output, one: Operation) -> None:
+def _show(here: Session, one: Operation) -> None:
+    output = here.output
+    told = one.to_dict(here.redact)
     output.heading(f"Operation {one.id}")
     counts = {"skipped": one.skipped, "warning": one.warnings}
-    asked = {name: value for name, value in one.terms.items() if value not in (None, False) and name != "canary"}
+    asked = {name: value for name, value in told["terms"].items() if value not in (None, False) and name != "canary"}
     output.fields(
         {
             "Kind": one.kind,
-            "State": ": ".join(filter(None, (_state(one), one.message))),
-            "Asked by": ", ".join(filter(None, (one.by, one.via and f"through {one.via}", moment(one.created_at)))),
-            "Reason": one.reason,
-            "Letters": one.filter or "all",
+            "State": ": ".join(filter(None, (_state(one), told["message"]))),
+            "Asked by": ", ".join(filter(None, (told["by"], one.via and f"through {one.via}", moment(one.created_at)))),
+            "Reason": told["reason"],
+            "Letters": told["filter"] or "all",
             "Terms": ", ".join(f"{name} {value}" for name, value in asked.items()),
             "Canary": ", ".join(f"{name} {value:g}" for name, value in (one.terms.get("canary") or {}).items()),
             "Step": str(one.step or ""),
@@ -123,7 +133,7 @@ def _show(output: Output, one: Operation) -> None:
                 for name, found in counts.items()
                 for n, (why, count) in enumerate(found.items(), 1)
             },
-            "Failed": f"{len(one.failed)}, such as {next(iter(one.failed.values()))}" if one.failed else "",
+            "Failed": f"{len(one.failed)}, such as {next(iter(told['failed'].values()))}" if one.failed else "",
             "Outcomes": _outcomes(one),
             "Run by": one.runner,
         }
@@ -145,7 +155,7 @@ def _asking(verb: str, wanted: str) -> Callable[..., Any]:
                 raise CommandFailure(f"It is {one.state.value} already. Nothing was done.", ExitCode.NOTHING)
             now = here.letters.operations.ask(one.id, wanted, by=who(), via="cli", reason=note)
             if as_json:
-                here.output.document(now.to_dict())
+                here.output.document(now.to_dict(here.redact))
             else:
                 follows = "" if now.state.value == wanted else f" asked for; {now.runner} follows after its batch"
                 here.output.line(
@@ -156,15 +166,15 @@ def _asking(verb: str, wanted: str) -> Callable[..., Any]:
     return command
 
 
-pause = click.command(cls=RecoveryCommand, help="Ask whoever runs it to pause after the batch that is running.")(
+pause = click.command(cls=ActingCommand, help="Ask whoever runs it to pause after the batch that is running.")(
     _id(_note(_json(click.pass_context(_asking("pause", "paused")))))
 )
 cancel = click.command(
-    cls=RecoveryCommand, help="End it after the batch that is running. The rest of its letters stay as they are."
+    cls=ActingCommand, help="End it after the batch that is running. The rest of its letters stay as they are."
 )(_id(_note(_json(click.pass_context(_asking("cancel", "cancelled"))))))
 
 
-@click.command(cls=RecoveryCommand)
+@click.command(cls=ActingCommand)
 @_id
 @option("--detach", is_flag=True, group="Action", help="Leave it to the workers, and return at once.")
 @_note
@@ -186,9 +196,9 @@ def resume(ctx: click.Context, start: str, detach: bool, note: str, as_json: boo
             with following(here, one.kind.capitalize(), "done") as follow:
                 one = here.letters.run(one.id, progress=follow)
         if as_json:
-            here.output.document(one.to_dict())
+            here.output.document(one.to_dict(here.redact))
         else:
-            _show(here.output, one)
+            _show(here, one)
         if one.state.value in ("stopped", "paused"):
             here.output.note(f"To go on: {goes_on_with(one.id)}")
             ctx.exit(int(ExitCode.STOPPED if one.by_canary else ExitCode.IN_PART))

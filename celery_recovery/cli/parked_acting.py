@@ -13,7 +13,7 @@ import click
 
 from celery_recovery.audit import recorded
 from celery_recovery.cli.acting import ACTION
-from celery_recovery.cli.command import RecoveryCommand, option
+from celery_recovery.cli.command import ActingCommand, option
 from celery_recovery.cli.failures import CommandFailure, ExitCode
 from celery_recovery.cli.parked_filters import Lot, counted_tasks, lot, parked_filter_options
 from celery_recovery.cli.progress import Stopped, display, stoppable
@@ -72,7 +72,7 @@ def _acting(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-@click.command(cls=RecoveryCommand)
+@click.command(cls=ActingCommand)
 @_acting
 @click.pass_context
 def release(ctx: click.Context, /, where: ParkedFilter, **options: Any) -> None:
@@ -87,7 +87,7 @@ def release(ctx: click.Context, /, where: ParkedFilter, **options: Any) -> None:
     _run(ctx, _RELEASE, where, _Asked(**options), act)
 
 
-@click.command(cls=RecoveryCommand)
+@click.command(cls=ActingCommand)
 @_acting
 @option("--note", default="discarded while parked", metavar="TEXT", group=ACTION,
         help="Stands in the result, for whoever asks why.")  # fmt: skip

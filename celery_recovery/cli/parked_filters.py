@@ -59,7 +59,7 @@ def lot(ctx: click.Context, *, as_json: bool = False) -> Iterator[Lot]:
     recovery.dead_letters.store.ping()  # it says best what is missing
     assert recovery.parked is not None  # noqa: S101  # they have one Redis
     output = Output(no_color=ctx.obj.no_color, quiet=ctx.obj.quiet, as_json=as_json)
-    yield Lot(ctx.obj.app, recovery.parked, output, Redactor(recovery.settings.redact))
+    yield Lot(ctx.obj.app, recovery.parked, output, recovery.redact)
 
 
 def parked_filter_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -43,13 +44,13 @@ def list_parked(ctx: click.Context, where: ParkedFilter, limit: int, cursor: str
         raise click.UsageError(f"--cursor: expected what an earlier page printed, got {cursor!r}.")
     with lot(ctx, as_json=as_json) as here:
         page = here.parking.find(where, limit=limit, cursor=cursor)
-        shown = [parked.to_dict(here.redact) for parked in page.tasks]
+        shown = [parked.to_dict(here.redact) if as_json else parked.summary(here.redact) for parked in page.tasks]
         if as_json:
             here.output.document({"tasks": shown, "cursor": page.cursor})
         elif shown:
             _show(here.output, shown)
             if page.cursor is not None:
-                here.output.note(f"More: the same with --cursor={page.cursor}")
+                here.output.note(f"More: the same with --cursor={shlex.quote(page.cursor)}")
         if not shown:
             _say_none(here, where)
 

@@ -12,12 +12,14 @@ from types import FrameType
 from typing import Any, Protocol
 
 from celery_recovery.cli.output import Output
-from celery_recovery.text import duration
+from celery_recovery.text import cut, duration, visible
 
 __all__ = ("Display", "Stopped", "display", "stoppable")
 
 #: Seconds between two plain lines.
 EVERY = 5.0
+#: Characters of the name of what is done.
+LONGEST = 60
 _STOPPING = b"\nStopping after this batch. Ctrl-C again: at once.\n"
 
 
@@ -34,12 +36,13 @@ class Display(Protocol):
 
 @contextmanager
 def display(output: Output, what: str) -> Iterator[Display]:
-    """A display on stderr for the work in the block; quiet: none. `what` is ours, not foreign text."""
+    """A display on stderr for the work in the block; quiet: none."""
+    what = cut(visible(what[:LONGEST]), LONGEST)
     if output.quiet:
         yield _nothing
     elif sys.stderr.isatty() and (bar := _rich_bar(output, what)) is not None:
         with bar as (progress, task):
-            yield lambda done, total, note="": progress.update(task, completed=done, total=total, note=note)
+            yield lambda done, total, note="": progress.update(task, completed=done, total=total, note=visible(note))
     else:
         yield _Lines(output, what)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from celery_recovery.cli.acting import ACTION, ActionOptions, acting, nothing, show_dry_run, tell_counts
-from celery_recovery.cli.command import RecoveryCommand, option
+from celery_recovery.cli.command import ActingCommand, option
 from celery_recovery.cli.confirmation import Verb, aim, confirm, look_up
 from celery_recovery.cli.failures import CommandFailure, ExitCode
 from celery_recovery.cli.filters import usage
@@ -34,7 +34,7 @@ CANARY, CANARY_GROUP = ("growth", "good", "bad", "risk", "wait"), "Canary"
 _ON_THEIR_WAY = ("already replayed", "already recovered")
 
 
-@click.command(cls=RecoveryCommand)
+@click.command(cls=ActingCommand)
 @acting
 @option("--rate", type=float, metavar="N", group=ACTION, help="Letters per second. Default: as fast as it goes.")
 @option(

@@ -9,7 +9,7 @@ import click
 
 from celery_recovery.audit import who
 from celery_recovery.cli.acting import ACTION, ActionOptions, acting, nothing, show_dry_run, tell_counts
-from celery_recovery.cli.command import RecoveryCommand, option
+from celery_recovery.cli.command import ActingCommand, option
 from celery_recovery.cli.confirmation import Verb, aim, confirm, look_up
 from celery_recovery.cli.failures import CommandFailure, ExitCode
 from celery_recovery.cli.following import FOR_PEOPLE, following
@@ -33,7 +33,7 @@ _reason = option("--note", required=True, metavar="TEXT", group=ACTION, help="Wh
 _rate = option("--rate", type=float, metavar="N", group=ACTION, help="Letters per second. Default: as fast as it goes.")
 
 
-@click.command(cls=RecoveryCommand)
+@click.command(cls=ActingCommand)
 @acting
 @_force
 @_note
@@ -45,7 +45,7 @@ def take(ctx: click.Context, /, where: Filter, force: bool, note: str, **options
          lambda here, chosen: here.letters.assign(chosen, me, reason=note, force=force, via="cli"))  # fmt: skip
 
 
-@click.command(cls=RecoveryCommand)
+@click.command(cls=ActingCommand)
 @acting
 @option("--to", required=True, metavar="NAME", group=ACTION, help="Whose they are to be; - is nobody's.")
 @_force
@@ -58,7 +58,7 @@ def assign(ctx: click.Context, /, where: Filter, to: str, force: bool, note: str
          lambda here, chosen: here.letters.assign(chosen, owner, reason=note, force=force, via="cli"))  # fmt: skip
 
 
-@click.command(cls=RecoveryCommand)
+@click.command(cls=ActingCommand)
 @acting
 @_reason
 @click.pass_context
@@ -68,7 +68,7 @@ def annotate(ctx: click.Context, /, where: Filter, note: str, **options: Any) ->
          lambda here, chosen: here.letters.annotate(chosen, note, via="cli"))  # fmt: skip
 
 
-@click.command(cls=RecoveryCommand)
+@click.command(cls=ActingCommand)
 @acting
 @_reason
 @_rate
@@ -85,7 +85,7 @@ def approve(ctx: click.Context, /, where: Filter, note: str, rate: float | None,
     _act(ctx, _APPROVE, where, ActionOptions(**options), act)
 
 
-@click.command(cls=RecoveryCommand)
+@click.command(cls=ActingCommand)
 @acting
 @_reason
 @click.pass_context

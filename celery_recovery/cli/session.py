@@ -44,7 +44,7 @@ class Session:
 
 @contextmanager
 def session(ctx: click.Context, *, as_json: bool = False) -> Iterator[Session]:
-    """Connect to the store and move into it what waits in the broker's queue.
+    """Connect to the store and move into it what waits in the broker's queue; where tools only look, leave it there.
 
     Raises `ConfigurationError` where no store is configured and `StoreUnavailable`. A broker that is away is told of
     on stderr; what the store holds can be worked with all the same, and the command ends with the code AWAY.
@@ -55,8 +55,7 @@ def session(ctx: click.Context, *, as_json: bool = False) -> Iterator[Session]:
     letters = recovery.dead_letters
     letters.store.ping()
     output = Output(no_color=ctx.obj.no_color, quiet=ctx.obj.quiet, as_json=as_json)
-    redact = Redactor(recovery.settings.redact)
-    here = Session(app=ctx.obj.app, recovery=recovery, letters=letters, output=output, redact=redact)
+    here = Session(app=ctx.obj.app, recovery=recovery, letters=letters, output=output, redact=recovery.redact)
     here.drained = _drain(here)
     yield here
     if here.drained is None:
@@ -68,16 +67,27 @@ def _drain(here: Session) -> int | None:
     from kombu.exceptions import OperationalError
 
     queue = here.recovery.dead_letter_queue.name
+    looks = here.recovery.role == "read"
     slow = threading.Timer(PATIENCE, here.output.note, (f"Asking the broker for letters that wait in {queue} …",))
     slow.daemon = True
     slow.start()
     try:
-        return here.letters.drain(Drained(here.output, queue))
+        return _told_waiting(here, queue) if looks else here.letters.drain(Drained(here.output, queue))
     except (OperationalError, *_connection_errors(here.app)) as exc:
         here.output.warn(f"{broker_away(exc)} Letters that still wait in its queue {queue} are not seen.")
         return None
     finally:
         slow.cancel()
+
+
+def _told_waiting(here: Session, queue: str) -> int:
+    """Whoever may only look leaves them where they are, and must know of them."""
+    count = here.letters.waiting()
+    if count is None:
+        here.output.note(f"Letters that still wait in the broker's queue {queue} are not seen.")
+    elif count:
+        here.output.warn(f"{counted(count)} still in the broker's queue {queue} not seen: the role is read.")
+    return 0
 
 
 class Drained:

@@ -3,8 +3,9 @@
     {"celery_recovery": 1, "letter": {...}, "message": {...}, "redacted": true}
 
 A line, read back, is the letter again, failed. Without secrets, as exports are unless it is asked otherwise, what looks
-like one is replaced in arguments and headers, and a body that is no plain JSON is left out: such a letter can be looked
-at, not replayed.
+like one is replaced in arguments and headers, and a body that is no plain JSON is left out. A letter that had some can
+be looked at where it is imported, and is not replayed before an edit has put values in their place; one that had none
+is whole.
 """
 
 from __future__ import annotations
@@ -23,16 +24,12 @@ from celery_recovery.redact import Redactor
 __all__ = ("line_of", "read_line")
 
 VERSION = 1
+#: Headers that hold Celery's text of the arguments: they are for people alone.
+_REPRS = ("argsrepr", "kwargsrepr")
 
 
 def line_of(letter: Letter, redact: Redactor | None) -> str:
     """One letter as a line, without its end; `redact` None: with its secrets."""
-    hide: Any = redact or (lambda value: value)
-    body, readable = letter.body, True
-    if redact is not None:
-        embed, decoded = letter.embed, letter.arguments
-        readable = embed is not None and decoded is not None and not letter.raw
-        body = json.dumps([*hide(list(decoded)), hide(embed)]).encode() if readable and decoded else b""
     told = {
         "celery_recovery": VERSION,
         "redacted": redact is not None,
@@ -40,12 +37,9 @@ def line_of(letter: Letter, redact: Redactor | None) -> str:
         "message": {
             "id": letter.id,
             "task": letter.task,
-            "body": base64.b64encode(body).decode("ascii") if readable else None,
+            **(_whole(letter) if redact is None else _hidden(letter, redact)),
             "content_type": letter.content_type,
             "content_encoding": letter.content_encoding,
-            "headers": hide(dict(letter.headers)),
-            "properties": hide(dict(letter.properties)),
-            "about": hide(about_of(letter)),
             "reason": letter.reason,
             "first_failure": letter.first_failure,
             "died_at": letter.died_at,
@@ -54,6 +48,51 @@ def line_of(letter: Letter, redact: Redactor | None) -> str:
         },
     }
     return dump(told)
+
+
+def _whole(letter: Letter) -> dict[str, Any]:
+    return {
+        "body": base64.b64encode(letter.body).decode("ascii"),
+        "headers": dict(letter.headers),
+        "properties": dict(letter.properties),
+        "about": about_of(letter),
+    }
+
+
+def _hidden(letter: Letter, redact: Redactor) -> dict[str, Any]:
+    """Without secrets, and marked where that leaves it without something that a replay needs.
+
+    A body that is no plain JSON, or too large to be looked through, is left out.
+    """
+    body = _hidden_body(letter, redact)
+    headers, properties = letter.shown_headers(redact), redact(dict(letter.properties))
+    ids = {"replay": letter.replay, "chords": letter.chords, "secret_args": letter.secret_args}
+    about = {**redact(about_of(letter)), **ids}
+    carried = {name: value for name, value in letter.headers.items() if name not in _REPRS}
+    same = (
+        body == letter.body
+        and (about.get("batch") or {}) == letter.batch
+        and properties == letter.properties
+        and all(headers.get(name) == value for name, value in carried.items())
+    )
+    return {
+        "body": None if body is None else base64.b64encode(body).decode("ascii"),
+        "headers": headers,
+        "properties": properties,
+        "about": {**about, "redacted": letter.redacted or not same},
+    }
+
+
+def _hidden_body(letter: Letter, redact: Redactor) -> bytes | None:
+    embed, decoded = letter.embed, letter.arguments
+    if embed is None or decoded is None or letter.raw:
+        return None
+    args = redact.masked(letter.task, decoded[0], letter.secret_args)
+    parts = [args, decoded[1], embed]
+    hidden, is_whole = redact.whole(parts)
+    if not is_whole:
+        return None
+    return letter.body if hidden == [*decoded, embed] else json.dumps(hidden).encode()
 
 
 def read_line(text: str) -> Letter:

@@ -27,6 +27,7 @@ from celery_recovery.batch.item import LARGEST
 from celery_recovery.dead_letters.letter import Letter
 from celery_recovery.dead_letters.signature import check_call
 from celery_recovery.exceptions import ConfigurationError
+from celery_recovery.redact import MASK, Redactor
 
 __all__ = ("Change", "Edit")
 
@@ -108,6 +109,17 @@ class Edit:
         """JSON-ready form; `from_dict` reads it back."""
         return {"changes": list(self.changes), "patch": [dict(one) for one in self.patch], "validate": self.validate}
 
+    def told(self, hide: Redactor) -> dict[str, Any]:
+        """The same for people, without secrets.
+
+        New positional arguments are hidden, as they have no name; what was changed in a letter is told with the letter.
+        """
+        changes = [_told(*change.partition("="), hide=hide) for change in self.changes]
+        patch = [
+            {**hide(one), **({"value": MASK} if "value" in one and not _is_named(one) else {})} for one in self.patch
+        ]
+        return {"changes": changes, "patch": patch, "validate": self.validate}
+
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Edit:
         """Read `to_dict`'s form."""
@@ -128,6 +140,15 @@ class Edit:
         body = json.dumps([args, kwargs, embed]).encode()
         shown = {"argsrepr": saferepr(tuple(args), _SHOWN), "kwargsrepr": saferepr(kwargs, _SHOWN)}
         return letter.changed(body=body, headers={**letter.headers, **shown})
+
+
+def _told(name: str, sign: str, value: str, *, hide: Redactor) -> str:
+    return f"{name}{sign}{MASK if name.startswith('args.') or hide.is_secret(name) else hide.text(value)}"
+
+
+def _is_named(operation: Mapping[str, Any]) -> bool:
+    """It changes a keyword argument, whose name says whether it is secret."""
+    return str(operation.get("path")).startswith("/kwargs/")
 
 
 def _read_patch(operations: Any) -> Any:

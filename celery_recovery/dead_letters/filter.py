@@ -1,6 +1,7 @@
 """`Filter`: the one language in which letters are chosen, in the command line, in Flower and in scripts.
 
-    task, queue, fingerprint, exception     exact, or with `*` and `?`; several mean "one of them"
+    task, queue, fingerprint, exception     exact, or with `*` and `?`; several mean "one of them". The first characters
+                                            of a fingerprint are enough
     error_type, state, reason, id, parent   exact; several mean "one of them"; the parent is the task of an item's batch
     since, until                            time of death: unix seconds, ISO 8601, or an age such as `15m`, `24h`, `7d`
     text                                    found, without case, in message, exception, task, id or arguments
@@ -19,7 +20,7 @@ import re
 import shlex
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timezone
 from fnmatch import fnmatchcase
 from typing import Any
@@ -30,11 +31,13 @@ from celery_recovery.dead_letters.state import LetterState
 from celery_recovery.decision import Reason
 from celery_recovery.errors.model import ErrorType
 from celery_recovery.exceptions import ConfigurationError
+from celery_recovery.redact import MASK, Redactor
 
 __all__ = ("Filter", "is_glob", "parse_time")
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _AGE = re.compile(r"(?P<number>\d+(?:\.\d+)?)(?P<unit>[smhdw])")
+_BEGINNING = re.compile(r"(?:\d+:[0-9a-f]{4,15}|[0-9a-f]{4,16})")
 _YES, _NO = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 _MISSING = object()
 _NOTE = "An operator's own words are a note."
@@ -139,6 +142,11 @@ class Filter:
             and _any_glob(self.exception, letter.error.exception)
         )
 
+    def without_secrets(self, hide: Redactor) -> Filter:
+        """The same for people: what arguments it asks for, and not with which secrets."""
+        args = {key: MASK if hide.is_secret(key) else hide.text(value) for key, value in self.args.items()}
+        return replace(self, args=args, text=hide.text(self.text))
+
     def __str__(self) -> str:
         """The filter as options of the command line; empty when it asks nothing."""
         words: list[str] = []
@@ -180,6 +188,13 @@ def _words(_option: str, given: Any, _now: float) -> tuple[str, ...]:
     """One text or several, as a tuple without repeats."""
     several = (given,) if isinstance(given, str) else tuple(given) if isinstance(given, Iterable) else (given,)
     return tuple(dict.fromkeys(str(one) for one in several))
+
+
+def _fingerprints(option: str, given: Any, now: float) -> tuple[str, ...]:
+    """The beginning of one is enough, from 4 hex digits, with its version or without, as `dlq group` takes it."""
+    words = _words(option, given, now)
+    longer = (f"{'' if ':' in word else '*:'}{word}*" for word in words if _BEGINNING.fullmatch(word))
+    return (*words, *longer)
 
 
 def _states(option: str, given: Any, now: float) -> tuple[LetterState, ...]:
@@ -225,6 +240,7 @@ def _arguments(option: str, given: Any, now: float) -> dict[str, str]:
 
 
 _PARSERS: dict[str, Any] = {
+    "fingerprint": _fingerprints,
     "state": _states,
     "error_type": _error_types,
     "reason": _reasons,

@@ -27,7 +27,7 @@ from celery_recovery.dead_letters.listed import ListedLetters, is_listed
 from celery_recovery.dead_letters.store import DeadLetterStore
 from celery_recovery.exceptions import StoreUnavailable
 
-__all__ = ("PREFETCH", "Intake", "drain")
+__all__ = ("PREFETCH", "Intake", "drain", "waiting")
 
 logger = logging.getLogger("celery_recovery")
 
@@ -94,6 +94,18 @@ def drain(app: Celery, queue: Queue, store: DeadLetterStore, progress: Callable[
             taken += len(batch)
             progress(taken)
     return taken
+
+
+def waiting(app: Celery, queue: Queue) -> int | None:
+    """How many letters wait in the queue, which is left as it is; None where the broker does not say."""
+    with app.connection_for_read(heartbeat=0) as connection:
+        errors = (*connection.connection_errors, *connection.channel_errors, *connection.transport.channel_errors)
+        try:
+            return int(queue(connection.default_channel).queue_declare(passive=True).message_count)
+        except connection.connection_errors:
+            raise
+        except (KeyError, ValueError, *errors):  # there is no such queue yet, or this user may not ask
+            return None
 
 
 def _restore(channel: Any) -> None:

@@ -14,7 +14,7 @@ A dead letter is a valid Celery message; what we know about its death travels in
     batch           the item of a batch that it is (see `batch/item.py`)
     links           of a replay: the spans that its letters died in (see `monitoring/tracing.py`)
     letter          {error, reason, detail, action, held, chords, died_at, worker, code_version, attempt, replays,
-                    unserialisable}
+                    unserialisable, secret_args}
 
 and, of a message that never became a task, in `letter` also its {id, task, raw: {protocol, properties, recovery}} (see
 `raw.py`), because its headers need not say.
@@ -36,7 +36,7 @@ from celery_recovery.dead_letters.raw import dump
 from celery_recovery.dead_letters.received import FOREIGN, HEADER, VERSION, read_message, text
 from celery_recovery.dead_letters.state import FINISHED, LetterState
 from celery_recovery.errors.model import ErrorInfo
-from celery_recovery.redact import Redactor
+from celery_recovery.redact import MASK, Redactor
 
 __all__ = ("Letter", "Outgoing")
 
@@ -44,6 +44,10 @@ __all__ = ("Letter", "Outgoing")
 _DECODE_LIMIT = 1_000_000
 #: Bytes of a raw message that are shown, as text and as hexadecimal digits.
 _PREVIEW, _HEX = 600, 48
+#: Content types of bodies that are code, and bytes of one that are shown.
+_PICKLED, _MAGIC = re.compile(r"pickle|python-serialize|yaml", re.IGNORECASE), 8
+#: Items of a batch that are shown of one letter.
+_MOST_ITEMS = 50
 #: Version, trace, span and flags.
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
 
@@ -103,6 +107,10 @@ class Letter:
     chords: tuple[str, ...] = ()
     #: True: the body could not be serialised as the task had it, and holds `repr` texts instead.
     unserialisable: bool = False
+    #: Places of positional arguments that are secret by the names of their parameters, from 0.
+    secret_args: tuple[int, ...] = ()
+    #: True: it was carried here, and `***` stands for its secrets.
+    redacted: bool = False
     #: Replays behind it.
     replays: int = 0
     #: The replay that died, `{token, copy, number, operation}`; empty when it was no replay.
@@ -202,7 +210,15 @@ class Letter:
         """True when it is a message that still has its arguments; what was no message at all cannot be sent as one."""
         if self.raw:
             return not self.raw.get("item")
-        return bool(self.task and text(self.headers.get("id"))) and not self.unserialisable
+        return bool(self.task and text(self.headers.get("id"))) and not self.unserialisable and not self.lacks_secrets
+
+    @property
+    def lacks_secrets(self) -> bool:
+        """True when it was carried here without its secrets, and no edit has put all of them back."""
+        if not self.redacted:
+            return False
+        rest = {name: value for name, value in self.headers.items() if name not in ("argsrepr", "kwargsrepr")}
+        return not self.edits or MASK.encode() in self.body or MASK in dump([rest, self.batch])
 
     @property
     def is_addressed(self) -> bool:
@@ -288,61 +304,83 @@ class Letter:
             "" if to_queue else self.origin.routing_key,
         )
 
-    def to_dict(self, redact: Redactor | None = None) -> dict[str, Any]:
-        """JSON-ready form for people and machines, without secrets and without the raw body."""
+    def summary(self, redact: Redactor | None = None) -> dict[str, Any]:
+        """What a list tells of it, JSON-ready and without secrets: all but arguments and traceback.
+
+        Ids, and the names of task and group, are shown as they are: they are what it is found by.
+        """
         hide = redact or _REDACT
-        decoded = self._decoded()
-        error = self.error.to_dict()
+        hidden = hide({
+            "reason": self.reason, "detail": self.detail, "error": self.error.to_dict(),
+            "origin": self.origin._asdict(), "attempts": [dict(one) for one in self.attempts], "worker": self.worker,
+            "code_version": self.code_version, "outcome": self.outcome, "replayed_by": self.replayed_by,
+            "assignee": self.assignee, "by": self.by, "note": self.note, "content_type": self.content_type,
+        })  # fmt: skip
         return {
             "id": self.id,
             "task": self.task,
             "state": self.state.value,
-            "reason": self.reason,
-            "detail": hide(self.detail),
-            "error": {
-                **error,
-                "message": hide(self.error.message),
-                "context": hide(error["context"]),
-                "traceback": hide(self.error.traceback),
-            },
-            "args": hide(decoded[0] if decoded else self.args_repr),
-            "kwargs": hide(decoded[1] if decoded else self.kwargs_repr),
-            "origin": self.origin._asdict(),
-            "attempts": [{**attempt, "message": hide(attempt.get("message", ""))} for attempt in self.attempts],
+            **hidden,
             "attempt": self.attempt,
             "deferrals": self.deferrals,
             "first_failure": self.first_failure,
             "died_at": self.died_at,
-            "worker": self.worker,
-            "code_version": self.code_version,
             "held": self.held,
             "chords": list(self.chords),
             "unserialisable": self.unserialisable,
+            "redacted": self.redacted,
             "replays": self.replays,
             "operation": self.operation,
-            "outcome": self.outcome,
             "runtime": self.runtime,
-            "replayed_by": self.replayed_by,
             "changed_at": self.changed_at,
-            "assignee": self.assignee,
             "edits": self.edits,
-            "by": self.by,
-            "note": self.note,
             "root_id": self.root_id,
             "parent_id": self.parent_id,
             "group": self.group,
             "trace_id": self.trace_id,
-            "content_type": self.content_type,
             "size": self.size,
+        }
+
+    def to_dict(self, redact: Redactor | None = None) -> dict[str, Any]:
+        """JSON-ready form for people and machines, without secrets and without the raw body."""
+        hide = redact or _REDACT
+        summary = self.summary(hide)
+        return {
+            **summary,
+            "error": {**summary["error"], "traceback": hide(self.error.traceback)},
+            **self.shown_arguments(hide),
             **({"raw": self._shown_raw(hide)} if self.raw else {}),
             **({"batch": self._shown_batch(hide)} if self.batch_header is not None else {}),
         }
 
+    def shown_arguments(self, hide: Redactor) -> dict[str, Any]:
+        """`args` and `kwargs` without secrets, by the names of the task's parameters, too; undecoded ones as text."""
+        decoded = self._decoded()
+        args, kwargs = (decoded[0], decoded[1]) if decoded else (self.args_repr, self.kwargs_repr)
+        return {"args": hide.args(self.task, args, self.secret_args), "kwargs": hide(kwargs)}
+
+    def shown_headers(self, hide: Redactor) -> dict[str, Any]:
+        """The headers without secrets; they hold Celery's own text of the arguments."""
+        shown: dict[str, Any] = hide(dict(self.headers))
+        if "argsrepr" in shown:
+            shown["argsrepr"] = hide.args(self.task, self.args_repr, self.secret_args)
+        return shown
+
     def _shown_raw(self, hide: Redactor) -> dict[str, Any]:
         """The message as it came, fit for a screen: nothing is decoded but text, and all of it is cut."""
-        text_of = {"headers": self.headers, "properties": {**self.properties, **_mapping(self.raw.get("properties"))}}
-        shown = {name: hide(_preview(dump(hide(value)).encode())) for name, value in text_of.items()}
-        return {"body": hide(_preview(self.body)), "content_encoding": self.content_encoding, **shown}
+        properties = hide({**self.properties, **_mapping(self.raw.get("properties"))})
+        shown = {
+            name: hide(_preview(dump(value).encode("utf-8", "replace")))
+            for name, value in (("headers", self.shown_headers(hide)), ("properties", properties))
+        }
+        return {"body": self._shown_body(hide), "content_encoding": hide(self.content_encoding), **shown}
+
+    def _shown_body(self, hide: Redactor) -> str:
+        """Its beginning; of what may be a pickle, in which no secret can be recognised, what tells that it is one."""
+        if _PICKLED.search(self.content_type) or self.body[:1] == b"\x80":
+            return f"{self.body[:_MAGIC].hex(' ')}… ({self.size} bytes)"
+        shown: str = hide(_preview(self.body))
+        return shown
 
     @property
     def batch_header(self) -> BatchHeader | None:
@@ -361,7 +399,7 @@ class Letter:
             return None
         items = [
             {"position": item.position, "key": hide(item.key), "value": hide(item.plain()), "shown": hide(item.shown)}
-            for item in header.items
+            for item in header.items[:_MOST_ITEMS]
         ]
         return {"parent": header.parent, "name": header.name, "items": items}
 

@@ -35,6 +35,7 @@ from celery_recovery.operations.canary import Canary
 from celery_recovery.operations.operation import Operation, OperationState
 from celery_recovery.operations.register import Register
 from celery_recovery.operations.runner import Runner
+from celery_recovery.redact import Redactor
 
 __all__ = ("ActionResult", "DeadLetterQueue", "DeadLetterView", "EditPlan", "Edited", "Selection", "what_is_edited")
 
@@ -84,7 +85,7 @@ class EditPlan:
     misfits: int = 0
     first_problem: ConfigurationError | None = None
 
-    def add(self, letter: Letter, app: Celery, edit: Edit, samples: int) -> None:
+    def add(self, letter: Letter, app: Celery, edit: Edit, samples: int, hide: Redactor | None = None) -> None:
         """Try it on one more."""
         self.selected += 1
         try:
@@ -94,16 +95,24 @@ class EditPlan:
             self.first_problem = self.first_problem or exc
             return
         if len(self.samples) < samples:
-            self.samples.append(Edited(letter.id, what_is_edited(letter), what_is_edited(after)))
+            self.samples.append(Edited(letter.id, what_is_edited(letter, hide), what_is_edited(after, hide)))
 
 
-def what_is_edited(letter: Letter) -> Any:
-    """The item of a batch, if the letter is one, else its arguments; None when they cannot be read."""
+def what_is_edited(letter: Letter, hide: Redactor | None = None) -> Any:
+    """The item of a batch, if the letter is one, else its arguments; None when they cannot be read.
+
+    `hide`: without secrets.
+    """
     header = letter.batch_header
     if header is not None:
-        return header.items[0].plain()
+        item = header.items[0].plain()
+        return item if hide is None else hide(item)
     decoded = letter.arguments
-    return None if decoded is None else {"args": decoded[0], "kwargs": decoded[1]}
+    if decoded is None:
+        return None
+    if hide is not None:
+        decoded = hide.args(letter.task, decoded[0], letter.secret_args), hide(decoded[1])
+    return {"args": decoded[0], "kwargs": decoded[1]}
 
 
 class DeadLetterView:
@@ -137,14 +146,17 @@ class DeadLetterQueue:
         store: DeadLetterStore,
         publisher: Publishes,
         drain: Callable[[Callable[[int], None]], int] = lambda _: 0,
+        waiting: Callable[[], int | None] = lambda: None,
         trace: Traces = untraced,
+        audit: Audit | None = None,
     ) -> None:
         self.app = app
         self.store = store
         self.publisher = publisher
         self._drain = drain
+        self._waiting = waiting
         self._trace = trace
-        self.audit = Audit(store.client, store.keys)
+        self.audit = audit or Audit(store.client, store.keys)
         self.operations = Register(store.client, store.keys, self.audit)
         #: Quarantined: nothing happens until someone acts.
         self.failed = DeadLetterView(store, (LetterState.FAILED,))
@@ -160,7 +172,12 @@ class DeadLetterQueue:
 
         `progress` is told after each batch how many it were so far.
         """
+        self.audit.allow("drain")
         return self._drain(progress)
+
+    def waiting(self) -> int | None:
+        """Letters that wait in the broker's queue, as far as it says; it stays as it is."""
+        return self._waiting()
 
     def get(self, letter_id: str) -> Letter:
         """One letter. Raises `LetterNotFound`."""
@@ -381,17 +398,23 @@ class DeadLetterQueue:
         `goes_on` is asked after each batch: False leaves the operation running, for the next one to go on with.
         Raises `OperationNotFound`, and `ConfigurationError` when somebody else runs it.
         """
+        self.audit.allow("run an operation")
         runner = Runner(self.app, self.store, self.publisher, self.operations, progress, goes_on, self._trace)
         return runner.run(operation)
 
-    def try_edit(self, selection: Selection, edit: Edit, *, samples: int = 10) -> EditPlan:
-        """What an edit would do: some letters before and after, and those that it does not fit; changes nothing."""
+    def try_edit(
+        self, selection: Selection, edit: Edit, *, samples: int = 10, hide: Redactor | None = None
+    ) -> EditPlan:
+        """What an edit would do: some letters before and after, and those that it does not fit; changes nothing.
+
+        `hide`: the samples are without secrets.
+        """
         _, ids = self._select(selection, EDIT)
         plan = EditPlan()
         for batch in batches(ids):
             for letter in self.store.get_many(batch):
                 if letter is not None:
-                    plan.add(letter, self.app, edit, samples)
+                    plan.add(letter, self.app, edit, samples, hide)
         return plan
 
     def edit(  # noqa: PLR0913
@@ -461,7 +484,7 @@ class DeadLetterQueue:
         if dry_run:
             return ActionResult(selected=sum(1 for _ in ids), done=0, dry_run=True)
         counts, by = Counter[str](), by or who()
-        about = {"filter": _described(selection), "reason": reason, "target": owner}
+        about = {"filter": _described(selection, self.audit.hide), "reason": reason, "target": owner}
         with self.audit.acting(kind, by=by, via=via, **about) as told:
             for batch in batches(ids):
                 counts += self.store.note(batch, by=by, note=reason, owner=owner, force=force, states=states)
@@ -508,8 +531,8 @@ class DeadLetterQueue:
         if first is None:
             return ""
         return self.operations.create(
-            kind, chain((first,), ids), by=by or who(), filter=_described(selection), terms=terms, reason=reason,
-            via=via, unattended=unattended,
+            kind, chain((first,), ids), by=by or who(), filter=_described(selection, self.audit.hide), terms=terms,
+            reason=reason, via=via, unattended=unattended,
         ).id  # fmt: skip
 
     def _select(
@@ -531,8 +554,9 @@ def _check(*, rate: float | None = None, limit: int | None = None) -> None:
         raise ConfigurationError.of("limit", expected="a whole number from 1", got=limit)
 
 
-def _described(selection: Selection) -> str:
-    return str(selection) if isinstance(selection, Filter) else "by id"
+def _described(selection: Selection, hide: Redactor) -> str:
+    """For the record, without secrets."""
+    return str(selection.without_secrets(hide)) if isinstance(selection, Filter) else "by id"
 
 
 def _replay_result(ended: Operation | None) -> ReplayResult:

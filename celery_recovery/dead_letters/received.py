@@ -38,6 +38,8 @@ _DELIVERY_HEADERS = re.compile(
 )
 #: Attempts that are read: as many as `recovery_history_length` may be.
 _MOST_ATTEMPTS = 100
+#: Places of secret arguments that are read.
+_MOST_ARGS = 250
 
 
 def read_message(
@@ -84,6 +86,9 @@ def read_message(
         "held": about.get("held") is True,
         "chords": tuple(map(text, _sequence(about.get("chords")))),
         "unserialisable": about.get("unserialisable") is True,
+        "secret_args": tuple(at for at in _sequence(about.get("secret_args")) if type(at) is int and at >= 0)[
+            :_MOST_ARGS
+        ],
         "replays": int(_number(replay.get("number")) or _number(about.get("replays") or recovery.get("replays"))),
         "replay": dict(replay),
         "raw": _raw(about.get("raw")),

@@ -55,7 +55,9 @@ _SKIPPED = {
     "leased": "held by another replay",
     "exhausted": "replayed too often",
 }
-NOT_REPLAYABLE = "cannot be replayed: no Celery message, or its arguments could not be serialised"
+NOT_REPLAYABLE = (
+    "cannot be replayed: no Celery message, its arguments could not be serialised, or it came here without its secrets"
+)
 
 
 class Publishes(Protocol):

@@ -15,7 +15,7 @@ from celery import Celery
 
 from celery_recovery.exceptions import ConfigurationError
 
-__all__ = ("check_call",)
+__all__ = ("check_call", "parameters")
 
 
 def check_call(app: Celery, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
@@ -31,6 +31,17 @@ def check_call(app: Celery, name: str, args: Sequence[Any], kwargs: Mapping[str,
         raise ConfigurationError.of("set", expected=f"arguments that {name} takes", got=str(exc)) from None
     if hasattr(task.run, "__wrapped__"):
         _check_models(name, task.run, args, kwargs)
+
+
+def parameters(app: Celery, name: str) -> tuple[str, ...]:
+    """Names of the positional parameters of a task that is registered here, in order; `*rest` for all further ones."""
+    task = app.tasks.get(name)
+    try:
+        found = inspect.signature(task.run).parameters.values() if task is not None else ()
+    except (TypeError, ValueError, AttributeError):  # built in, or no function at all
+        return ()
+    fixed = [one.name for one in found if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
+    return (*fixed, *(f"*{one.name}" for one in found if one.kind is one.VAR_POSITIONAL))
 
 
 def _check_models(name: str, run: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:

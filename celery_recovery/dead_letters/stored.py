@@ -77,6 +77,8 @@ def about_of(letter: Letter) -> Fields:
         "chords": letter.chords,
         "unserialisable": letter.unserialisable,
         "replay": letter.replay,
+        **({"secret_args": letter.secret_args} if letter.secret_args else {}),
+        **({"redacted": True} if letter.redacted else {}),
         **({"raw": letter.raw} if letter.raw else {}),
         **({"batch": letter.batch} if letter.batch else {}),
     }
@@ -96,6 +98,8 @@ def from_about(about: Mapping[str, Any]) -> Fields:
         "chords": tuple(about["chords"]),
         "unserialisable": about["unserialisable"],
         "replay": about["replay"],
+        "secret_args": tuple(about.get("secret_args") or ()),
+        "redacted": about.get("redacted") is True,
         "raw": about.get("raw") or {},
         "batch": about.get("batch") or {},
     }

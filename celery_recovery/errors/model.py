@@ -11,6 +11,9 @@ from typing import Any, NamedTuple
 
 __all__ = ("ErrorInfo", "ErrorSeverity", "ErrorType", "Frame")
 
+#: Frames, and classes of a chain, that are read: messages may be anybody's.
+_MOST = 100
+
 
 class ErrorType(str, enum.Enum):
     """What kind of fault it is. Values are what logs, metrics and filters print."""
@@ -110,7 +113,8 @@ class ErrorInfo:
         known["error_type"] = ErrorType(data["error_type"])
         known["severity"] = ErrorSeverity(data["severity"])
         known["class_chain"] = tuple(data.get("class_chain", ()))
-        known["frames"] = tuple(Frame(*frame) for frame in data.get("frames", ()))
+        known["class_chain"] = known["class_chain"][:_MOST]
+        known["frames"] = tuple(Frame(*frame) for frame in tuple(data.get("frames", ()))[:_MOST])
         return cls(**known)
 
 

@@ -127,7 +127,7 @@ class Page(BaseHandler):  # type: ignore[misc]  # Flower is untyped
     async def connect(self) -> None:
         """The store, or `ConfigurationError` and `StoreUnavailable`."""
         self.letters = await self.aside(lambda: self.recovery.dead_letters)
-        self.redact = Redactor(self.recovery.settings.redact)
+        self.redact = self.recovery.redact
 
     def show(self, template: str, tab: str, **what: Any) -> None:
         """Render one of our templates."""

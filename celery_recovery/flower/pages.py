@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
@@ -111,7 +112,7 @@ class Letters(Page):
         where = filter_of(options if "state" in options or "id" in options else {**options, "state": list(OPEN)})
         cursor = cursor_of(self)
         found = await self.aside(self.letters.page, where, limit=MOST, cursor=cursor, seconds=PATIENCE)
-        shown = [letter.to_dict(self.redact) for letter in found.letters]
+        shown = [letter.summary(self.redact) for letter in found.letters]
         more = self.at("recovery-letters", **options, cursor=found.cursor) if found.cursor else ""
         self.show(
             "letters", "letters", letters=shown, options=options, where=urlencode(options, doseq=True), more=more,
@@ -130,7 +131,7 @@ class Letter(Page):
     def _gather(self, letter_id: str) -> dict[str, Any]:
         found = self.letters.get(letter_id)
         edits = self.letters.store.versions(letter_id)
-        states = [self.redact(what_is_edited(one)) for one in (*(edit.of(found) for edit in edits), found)]
+        states = [what_is_edited(one, self.redact) for one in (*(edit.of(found) for edit in edits), found)]
         notes = self.letters.store.notes(letter_id)
         return {
             "letter": found.to_dict(self.redact),
@@ -207,7 +208,7 @@ class Parked(Page):
                 parking.find, ParkedFilter.parse(options), limit=MOST, cursor=cursor_of(self, r"-?[\d.e+-]+/.+")
             )
             stats = await self.aside(parking.stats)
-        tasks = [one.to_dict(self.redact) for one in page.tasks] if page else []
+        tasks = [one.summary(self.redact) for one in page.tasks] if page else []
         more = self.at("recovery-parked", **options, cursor=page.cursor) if page and page.cursor else ""
         self.show("parked", "parked", tasks=tasks, stats=stats, options=options, more=more,
                   where=urlencode(options, doseq=True))  # fmt: skip
@@ -225,7 +226,11 @@ class Batches(Page):
         if store is None:
             return []
         found = (store.get(name) for name in islice(store.names(), 100))
-        return [self.redact(one.to_dict()) for one in found if one is not None]
+        return [
+            {**replace(one, state=None).to_dict(), "state": one.beginning(self.redact)}
+            for one in found
+            if one is not None
+        ]
 
 
 class Operations(Page):

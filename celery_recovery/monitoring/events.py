@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 from celery import Celery
 from celery.utils.dispatch import Signal
 
+from celery_recovery.redact import Redactor
+
 if TYPE_CHECKING:
     from celery_recovery.circuit.machine import Change
     from celery_recovery.dead_letters.letter import Letter
@@ -45,12 +47,15 @@ PATIENCE = 1.0
 _sending: list[threading.Thread] = []
 
 
-def announce(app: Celery, circuit: str, change: Change) -> None:
-    """Send the signal and the event; the circuit has logged it. Never raises: it *has* changed, a task is waiting."""
+def announce(app: Celery, circuit: str, change: Change, hide: Redactor | None = None) -> None:
+    """Send the signal and the event; the circuit has logged it. Never raises: it *has* changed, a task is waiting.
+
+    The event goes to whoever listens, and is without secrets.
+    """
     before, after, cause = str(change.before), str(change.after), str(change.cause)
     circuit_changed.send_robust(sender=app, circuit=circuit, change=change)
     fields = {"circuit": circuit, "before": before, "after": after, "cause": cause, "generation": change.generation,
-              "scope": change.scope, "detail": dict(change.detail)}  # fmt: skip
+              "scope": change.scope, "detail": (hide or Redactor())(change.detail)}  # fmt: skip
     _send(app, EVENT, [fields])
 
 

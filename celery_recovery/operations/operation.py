@@ -8,9 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from celery_recovery.dead_letters.editing import Edit
 from celery_recovery.operations.canary import Outcomes
+from celery_recovery.redact import Redactor
 
 __all__ = ("ENDED", "Operation", "OperationState")
+
+
+_REDACT = Redactor()
 
 
 class OperationState(str, enum.Enum):
@@ -113,8 +118,16 @@ class Operation:
         """True when it should run and nobody runs it: the tool that did has died."""
         return self.state is OperationState.RUNNING and not self.runner
 
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready form."""
+    def to_dict(self, redact: Redactor | None = None) -> dict[str, Any]:
+        """JSON-ready form, without secrets: people type filters and reasons, and edits hold arguments."""
+        hide = redact or _REDACT
+        terms = {name: value for name, value in self.terms.items() if name != "edit"}
+        edit = {"edit": Edit.from_dict(self.terms["edit"]).told(hide)} if "edit" in self.terms else {}
+        hidden = {name: hide(getattr(self, name)) for name in ("by", "reason", "filter", "message", "runner")}
+        failed = {one: hide(why) for one, why in self.failed.items()}
+        return {**self._plain(), **hidden, "terms": {**hide(terms), **edit}, "failed": failed}
+
+    def _plain(self) -> dict[str, Any]:
         plain = {name: getattr(self, name) for name in self.__slots__ if name not in ("outcomes", "state")}
         plain = {name: dict(value) if isinstance(value, Mapping) else value for name, value in plain.items()}
         return {**plain, "state": self.state.value, **self.outcomes._asdict(), "in_flight": self.in_flight}

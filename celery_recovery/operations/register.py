@@ -20,6 +20,7 @@ from typing import Any
 import redis
 
 from celery_recovery.audit import Audit
+from celery_recovery.dead_letters.editing import Edit
 from celery_recovery.dead_letters.search import batches
 from celery_recovery.exceptions import OperationNotFound
 from celery_recovery.operations.operation import ENDED, Operation, OperationState
@@ -55,6 +56,7 @@ class Register:
 
         `what`: filter, terms, reason, via.
         """
+        self.audit.allow(kind)
         operation_id = uuid.uuid4().hex
         record = {"kind": kind, "by": by, "unattended": int(unattended), "created_at": f"{time.time():.3f}", **what}
         self._write(operation_id, {"state": OperationState.PREPARING.value, **record})
@@ -70,10 +72,18 @@ class Register:
             pipe.zremrangebyrank(self._keys.operations, 0, -LIST_LIMIT - 1)
             pipe.sadd(self._keys.operations_open, operation_id)
             self._hset(pipe, operation_id, {"state": OperationState.RUNNING.value, "selected": selected})
-            told = {name: what.get(name) for name in ("filter", "terms", "reason", "via")}
+            told = {name: what.get(name) for name in ("filter", "reason", "via")}
+            told["terms"] = self._terms(what.get("terms") or {})
             self.audit.add(f"{kind} begun", by=by, operation=operation_id, selected=selected, pipe=pipe, **told)
             pipe.execute()
         return self.get(operation_id)
+
+    def _terms(self, terms: Mapping[str, Any]) -> dict[str, Any]:
+        """What stands of them in the audit."""
+        return {
+            name: Edit.from_dict(value).told(self.audit.hide) if name == "edit" else value
+            for name, value in terms.items()
+        }
 
     # -- reading
 
@@ -143,6 +153,7 @@ class Register:
 
         One that nobody runs is changed at once. What has ended stays as it is.
         """
+        self.audit.allow(f"operation {wanted}")
         status = self._run("operation_ask", (operation_id, wanted, f"{wanted} by {by}")).decode()
         if status == "unknown":
             raise OperationNotFound(f"There is no operation with the id {operation_id}.")

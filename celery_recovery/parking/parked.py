@@ -17,6 +17,7 @@ from celery_recovery.redact import Redactor
 
 __all__ = ("ParkedTask", "about_message", "filed_by", "read_parked")
 
+_REDACT = Redactor()
 #: What is shown of a parked task as it would be of a letter.
 _AS_A_LETTER = ("args", "kwargs", "attempts", "deferrals", "root_id", "parent_id", "group")
 
@@ -93,10 +94,16 @@ class ParkedTask:
 
     def to_dict(self, redact: Redactor | None = None) -> dict[str, Any]:
         """JSON-ready form for people and machines, without secrets and without the raw body."""
-        as_letter = self.letter.to_dict(redact)
+        as_letter, hide = self.letter.to_dict(redact), redact or _REDACT
         own = ("key", "id", "task", "due", "parked_at", "reason", "queue", "exchange", "routing_key", "worker",
                "circuit", "latest", "claimed_until", "error", "refusals", "content_type", "size")  # fmt: skip
-        return {**{name: getattr(self, name) for name in own}, **{name: as_letter[name] for name in _AS_A_LETTER}}
+        plain = {**{name: getattr(self, name) for name in own}, **{name: as_letter[name] for name in _AS_A_LETTER}}
+        return {**plain, **{name: hide(plain[name]) for name in ("worker", "error", "content_type")}}
+
+    def summary(self, redact: Redactor | None = None) -> dict[str, Any]:
+        """What a list tells of it: the same without what has to be read out of the message."""
+        own = ("key", "id", "task", "due", "parked_at", "reason", "queue", "exchange", "circuit", "refusals")
+        return {**{name: getattr(self, name) for name in own}, "error": (redact or _REDACT)(self.error)}
 
 
 def filed_by(parked: ParkedTask) -> dict[str, Any]:

@@ -154,6 +154,7 @@ class Parking:
                 done=released.done, failed=released.refused, left=tuple(released.left), stopped=released.stopped
             )
 
+        self._allow("parked release", dry_run=dry_run)
         with recorded(self.audit, "parked release", by=by, via=None if dry_run else via) as told:
             result = self._act(selection, release, limit=limit, dry_run=dry_run, progress=progress)
             told.update(selected=result.selected, done=result.done)
@@ -175,12 +176,17 @@ class Parking:
         def discard(claimed: Claimed) -> _Outcome:
             return self._discard(claimed, reason)
 
+        self._allow("parked discard", dry_run=dry_run)
         with recorded(self.audit, "parked discard", by=by, via=None if dry_run else via, reason=reason) as told:
             result = self._act(selection, discard, limit=limit, dry_run=dry_run, progress=progress)
             told.update(selected=result.selected, done=result.done)
         return result
 
     # -- within
+
+    def _allow(self, action: str, *, dry_run: bool) -> None:
+        if self.audit is not None and not dry_run:
+            self.audit.allow(action)
 
     def _discard(self, claimed: Claimed, reason: str) -> _Outcome:
         warnings: list[str] = []

@@ -19,7 +19,7 @@ DEEPEST, MOST = 50, 100_000
 #: Bits of an integer that is shown: Python refuses to write longer ones in decimal digits.
 _BITS = 4000
 #: Keys of a mapping that names something beside its value, as `{"name": "Authorization", "value": "Bearer …"}`.
-_NAMING, _NAMED = ("name", "key", "header", "field"), ("value", "content", "data")
+_NAMING, _NAMED = ("name", "key", "header", "field", "path"), ("value", "content", "data")
 _CUT = "…"
 
 #: From the name of a task to the names of its positional parameters, in order; `*rest` for all further ones.
@@ -49,6 +49,11 @@ class Redactor:
         """The same data without secrets, fit for JSON: no bytes, no sets, no numbers that JSON lacks."""
         return _Walk(self).of(value, 0)
 
+    def whole(self, value: Any) -> tuple[Any, bool]:
+        """The same, and whether it is all there: False where something was too long, too deep or too much."""
+        walk = _Walk(self)
+        return walk.of(value, 0), walk.is_whole
+
     def secret_positions(self, task: str, count: int) -> tuple[int, ...]:
         """Which of so many positional arguments of this task are secret by the names of their parameters."""
         names = self._parameters(task)
@@ -64,10 +69,12 @@ class Redactor:
         """
         if isinstance(args, str):
             return self._args_in(task, args, set(known))
+        return self(self.masked(task, args, known))
+
+    def masked(self, task: str, args: Sequence[Any], known: Iterable[int] = ()) -> list[Any]:
+        """The arguments, of which only those that are secret by their place are hidden."""
         places = {*known, *self.secret_positions(task, len(args))}
-        if not places:
-            return self(args)
-        return self([MASK if at in places else value for at, value in enumerate(args)])
+        return [MASK if at in places else value for at, value in enumerate(args)]
 
     def _args_in(self, task: str, text: str, known: set[int]) -> str:
         if not (known or self.secret_positions(task, 50)):
@@ -85,11 +92,13 @@ class _Walk:
     def __init__(self, redact: Redactor) -> None:
         self._redact = redact
         self._left = MOST
+        self.is_whole = True
 
     def of(self, value: Any, depth: int) -> Any:
         """The value without secrets."""
         self._left -= 1
         if isinstance(value, str):
+            self.is_whole = self.is_whole and len(value) <= LONGEST
             return self._redact.text(value)
         if value is None or isinstance(value, bool):
             return value
@@ -100,6 +109,7 @@ class _Walk:
         if not isinstance(value, (Mapping, list, tuple, AbstractSet)):
             return value
         if depth >= DEEPEST or self._left < 0:
+            self.is_whole = False
             return _CUT
         return self._mapping(value, depth + 1) if isinstance(value, Mapping) else self._sequence(value, depth + 1)
 
@@ -109,6 +119,7 @@ class _Walk:
         shown: dict[Any, Any] = {}
         for key, item in value.items():
             if self._left < 0:
+                self.is_whole = False
                 shown[_CUT] = _CUT
                 break
             hide = is_secret(key) or (named and key in _NAMED)
@@ -131,6 +142,7 @@ class _Walk:
         after_option = False
         for item in items:
             if self._left < 0:
+                self.is_whole = False
                 return [*shown, _CUT]
             shown.append(MASK if after_option and isinstance(item, str) else self.of(item, depth))
             after_option = isinstance(item, str) and item.startswith("-") and "=" not in item and self._is_option(item)
@@ -143,7 +155,11 @@ class _Walk:
 
 def _is_name(value: Any) -> bool:
     """One word, and no sentence."""
-    return isinstance(value, (str, bytes)) and len(value) <= 80 and len(value.split()) == 1
+    return isinstance(value, (str, bytes)) and len(value) <= 80 and len(value.split()) == 1 and not _is_error(value)
+
+
+def _is_error(value: str | bytes) -> bool:
+    return isinstance(value, str) and Names.is_error(value)
 
 
 def _number(value: int | float) -> Any:  # noqa: PYI041  # of an int there is more to say

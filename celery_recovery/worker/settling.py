@@ -14,7 +14,6 @@ from celery_recovery.decision import Action, Decision, Reason
 from celery_recovery.exceptions import StoreUnavailable
 from celery_recovery.interrupts import undisturbed
 from celery_recovery.recovery import Recovery
-from celery_recovery.redact import Redactor
 from celery_recovery.results import Keeper, Owed, OwedStore, install
 from celery_recovery.results.owed import CLAIM_EXPIRES
 from celery_recovery.worker.step import RecoveryStep
@@ -129,7 +128,7 @@ class SettlingStep(RecoveryStep):
             timeout=recovery.settings.result_timeout,
             classifier=recovery.classifier,
             store=store,
-            redact=Redactor(recovery.settings.redact).text,
+            redact=recovery.redact.text,
         )
         install(app, keeper, RefusedLetters(recovery), undisturbed, recovery.completed)
         return Settler(keeper)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from celery_recovery.dead_letters.carrying import line_of, read_line
+from celery_recovery.dead_letters.replay import NOT_REPLAYABLE
 from celery_recovery.exceptions import ConfigurationError
 from celery_recovery.redact import Redactor
 from tests.integration.jobs_client import Jobs, eventually
@@ -65,7 +67,42 @@ def test_without_secrets(here, tmp_path):
     assert read_line(whole).arguments[1]["password"] == "hunter2"
     file = tmp_path / "x.jsonl"
     file.write_text(text)
-    assert "1 of 1 letter are without their secrets" in here("dlq", "import", str(file), "--yes").errors
+    here.jobs.dead_letters.store.client.flushdb()
+    assert "1 of 1 letter came without secrets" in here("dlq", "import", str(file), "--yes").errors
+    told = here.json("dlq", "replay", "s", "--yes", code=5)
+    assert (told["published"], list(told["skipped"])) == (0, [NOT_REPLAYABLE])
+
+
+def test_what_had_no_secrets_is_whole(here, tmp_path):
+    """A letter in which nothing was hidden runs where it is imported; one whose secrets an edit has put back, too."""
+    secret = letter("secret", body=body(7, password="hunter2"))
+    here.jobs.dead_letters.store.add_many([letter("plain", body=body(7, order=8)), secret])
+    file = tmp_path / "x.jsonl"
+    here("dlq", "export", "-o", str(file))
+    here.jobs.dead_letters.store.client.flushdb()
+    here("dlq", "import", str(file), "--yes")
+    assert {one.id: one.redacted for one in here.jobs.dead_letters.list()} == {"plain": False, "secret": True}
+    assert here.json("dlq", "replay", "--all", "--yes", code=5)["published"] == 1
+    here("dlq", "edit", "secret", "--set", "kwargs.password=again", "--no-validate", "--yes")
+    assert not here.jobs.dead_letters.get("secret").lacks_secrets
+
+
+def test_positional_secrets(here):
+    """What the worker marked, and what the signature says, is hidden in the body and in Celery's text of it."""
+    marked = letter(
+        "m", "not.known.here", body=body(7, "hunter2"), secret_args=[1], extra={"argsrepr": "(7, 'hunter2')"}
+    )
+    text = line_of(marked, HIDE)
+    assert "hunter2" not in text + base64.b64decode(json.loads(text)["message"]["body"]).decode()
+    assert read_line(text).secret_args == (1,)
+    assert read_line(text).lacks_secrets
+
+
+def test_what_is_too_large_is_left_out():
+    """A body that cannot be looked through whole is not carried in part."""
+    long = letter("long", body=body("x" * 200_000))
+    assert not read_line(line_of(long, HIDE)).is_replayable
+    assert read_line(line_of(long, None)).body == long.body
 
 
 def test_pickle():

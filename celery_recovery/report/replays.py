@@ -74,9 +74,9 @@ def drifts_of(letters: DeadLetterQueue, since: float, until: float, chosen: Call
     for state in (LetterState.RECOVERED, LetterState.FAILED):
         where = Filter(state=(state,), reason=(Reason.NOT_RETRYABLE.value,))
         for one in _looked_through(letters, where, end if state is LetterState.FAILED else end - PATIENCE / 2):
-            if one.replays and not one.edits and since <= one.changed_at <= until and chosen(one.task):
-                error = one.error
-                recovered = state is LetterState.RECOVERED
+            recovered, error = state is LetterState.RECOVERED, one.error
+            was_replayed = recovered or one.replays  # one that was quick is not always noted as replayed
+            if was_replayed and not one.edits and since <= one.changed_at <= until and chosen(one.task):
                 found[one.task, error.error_type.value, error.exception, error.rule, recovered] += 1
     kinds = dict.fromkeys(key[:4] for key in found)
     drifts = [

@@ -356,7 +356,7 @@ def test_no_login_no_page_and_no_token_no_act(redis_jobs: Jobs, start: Start) ->
     browser = start()
     browser.get("/letter", id=one)
     stranger = Browser(int(browser.base.rpartition(":")[2]))
-    assert [stranger.get(path).code for path in PAGES] == [401] * len(PAGES)
+    assert [stranger.get(path).code for path in (*PAGES, "/report")] == [401] * (len(PAGES) + 1)
     assert stranger.post("/act", verb="discard", id=one, reason="x").code in (401, 403)
     for token in ("", "forged"):
         browser.token = token
@@ -373,7 +373,7 @@ def test_hostile_letters_are_shown_harmlessly(redis_jobs: Jobs, start: Start) ->
     redis_jobs.dead_letters.store.add_many([one, big])
     browser = start()
     browser.get("/letters")
-    pages = [browser.get(path) for path in PAGES]
+    pages = [browser.get(path) for path in (*PAGES, "/report")]
     pages.append(browser.get("/letter", id=HOSTILE))
     pages.append(browser.get("/letter", id="big"))
     pages.append(browser.get("/letters", text=HOSTILE))
@@ -387,6 +387,21 @@ def test_hostile_letters_are_shown_harmlessly(redis_jobs: Jobs, start: Start) ->
         assert "\u202e" not in page.text
         assert "hunter2" not in page.text
         assert len(page.text) < 300_000
+
+
+def test_a_report(redis_jobs: Jobs, start: Start) -> None:
+    """The page that the command line writes, for a period and a task; it may load nothing."""
+    store(redis_jobs, *"abc")
+    browser = start()
+    links = re.findall(r'href="(/recovery/report\?[^"]+)"', browser.get("").text)
+    assert links == [f"/recovery/report?since={since}" for since in ("1h", "24h", "7d")]
+    for link in links:
+        page = browser.get(link.removeprefix("/recovery"))
+        assert page.code == 200
+        assert page.text.startswith("<!DOCTYPE html>")
+        assert page.headers["Content-Security-Policy"].startswith("default-src 'none'")
+    refused = browser.get("/report", since="whenever")
+    assert (refused.code, "since: expected unix seconds" in refused.text) == (400, True)
 
 
 def test_under_a_prefix(redis_jobs: Jobs, start: Start) -> None:

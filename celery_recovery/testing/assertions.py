@@ -14,7 +14,6 @@ from celery_recovery.errors.model import ErrorType
 from celery_recovery.exceptions import as_member
 from celery_recovery.testing.checks import Check, Kind, as_stored, close, is_of, kind_name
 from celery_recovery.testing.run import Outcome, Run, Start
-from celery_recovery.testing.story import shown
 
 __all__ = (
     "assert_dead_lettered",
@@ -98,7 +97,7 @@ def assert_discarded(run: Run, *, reason: str | None = None, attempts: int | Non
     check.outcome(Outcome.DISCARDED)
     if reason is not None:
         detail = run.last.decision.detail if run.last is not None and run.last.decision is not None else ""
-        check.holds(reason in detail, f"its reason is {shown(detail)}, without {shown(reason)}")
+        check.holds(reason in detail, f"its reason is {check.shown(detail)}, without {check.shown(reason)}")
     check.counts(attempts, None, None)
     check.done()
 
@@ -171,7 +170,9 @@ def _put_off(
     if times is not None:
         check.equal(f"times {word}", len(found), times)
     others = [start for start in found if kind is not None and not is_of(kind, start)]
-    check.holds(not others, f"not of {kind_name(kind)}, but {', '.join(shown(start.exception) for start in others)}")
+    check.holds(
+        not others, f"not of {kind_name(kind)}, but {', '.join(check.shown(start.exception) for start in others)}"
+    )
     if delays is not None:
         told = [start.delay for start in found if start.delay is not None]
         check.holds(close(told, delays), f"delays: expected {list(delays)} s, got {told}")

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from celery import Task
 from celery.canvas import Signature
@@ -12,7 +11,7 @@ from celery.canvas import Signature
 from celery_recovery.testing.bench import Bench
 from celery_recovery.testing.checks import as_stored, close
 from celery_recovery.testing.run import Run, Sent
-from celery_recovery.testing.story import call
+from celery_recovery.testing.story import Teller
 
 __all__ = ("assert_not_sent", "assert_sent")
 
@@ -23,34 +22,56 @@ def assert_sent(
 ) -> Sent:  # fmt: skip
     """Such a task was sent: by the run, or it waits on the bench. `charge`: any; `charge.s(4711)`: with that argument.
 
-    `delay`: seconds to when it is due; `times`: so often. Returns the first.
+    `delay`: seconds from when it was sent to when it is due; `times`: so often. Returns the first.
     """
     __tracebackhide__ = True
-    found = _matching(where, task, queue, delay)
-    if (times is not None and len(found) != times) or not found:
+    wanted = _Wanted(task, queue, delay)
+    found = wanted.among(where)
+    if not found or times not in (None, len(found)):
         often = "" if times is None else f" {times} times"
-        raise AssertionError(f"expected that {_named(task, queue, delay)} was sent{often}; {_told(where, found)}")
+        raise AssertionError(f"expected that {wanted.told(where)} was sent{often}; {_told(where, len(found))}")
     return found[0]
 
 
 def assert_not_sent(where: Run | Bench, task: Task | Signature | str) -> None:
     """No such task was sent by the run, or waits on the bench."""
     __tracebackhide__ = True
-    found = _matching(where, task, None, None)
-    if found:
-        raise AssertionError(f"expected that {_named(task, None, None)} was not sent; {_told(where, found)}")
+    wanted = _Wanted(task)
+    if found := wanted.among(where):
+        raise AssertionError(f"expected that {wanted.told(where)} was not sent; {_told(where, len(found))}")
 
 
-def _matching(where: Run | Bench, task: Task | Signature | str, queue: str | None, delay: float | None) -> list[Sent]:
-    sent = where.sent if isinstance(where, Run) else where.waiting
-    return [
-        one
-        for one in sent
-        if one.task == (task if isinstance(task, str) else task.task if isinstance(task, Signature) else task.name)
-        and (not isinstance(task, Signature) or _is_call(one, task))
-        and queue in (None, one.queue)
-        and (delay is None or close([one.delay], [delay]))
-    ]
+class _Wanted(NamedTuple):
+    """Which message."""
+
+    task: Task | Signature | str
+    queue: str | None = None
+    delay: float | None = None
+
+    @property
+    def name(self) -> str:
+        if isinstance(self.task, str):
+            return self.task
+        return str(self.task.task if isinstance(self.task, Signature) else self.task.name)
+
+    def among(self, where: Run | Bench) -> list[Sent]:
+        """Those that are so, in the order in which they were sent."""
+        return [one for one in (where.sent if isinstance(where, Run) else where.waiting) if self._fits(one)]
+
+    def told(self, where: Run | Bench) -> str:
+        """In words."""
+        name, task = self.name, self.task
+        if isinstance(task, Signature):
+            name = _teller(where).call(name, task.args, task.kwargs)
+        queue = f" to queue {self.queue}" if self.queue else ""
+        return name + queue + (f" in {self.delay:g} s" if self.delay is not None else "")
+
+    def _fits(self, sent: Sent) -> bool:
+        if sent.task != self.name or self.queue not in (None, sent.queue):
+            return False
+        if self.delay is not None and not close([sent.delay], [self.delay]):
+            return False
+        return not isinstance(self.task, Signature) or _is_call(sent, self.task)
 
 
 def _is_call(sent: Sent, signature: Signature) -> bool:
@@ -67,15 +88,13 @@ def _bound(signature: Signature, args: list[Any], kwargs: dict[str, Any]) -> Any
     return dict(bound.arguments)
 
 
-def _named(task: Task | Signature | str, queue: str | None, delay: float | None) -> str:
-    name = task if isinstance(task, str) else task.name if isinstance(task, Task) else ""
-    if isinstance(task, Signature):
-        name = call(task.task, task.args, task.kwargs)
-    return name + (f" to queue {queue}" if queue else "") + (f" in {delay:g} s" if delay is not None else "")
-
-
-def _told(where: Run | Bench, found: Sequence[Sent]) -> str:
+def _told(where: Run | Bench, count: int) -> str:
     if isinstance(where, Run):
-        return f"found {len(found)}. Its life:\n{where.story()}"
+        return f"found {count}. Its life:\n{where.story()}"
+    call = _teller(where).call
     waiting = [f"  {call(one.task, one.args, one.kwargs)} in {one.queue}" for one in where.waiting]
-    return f"found {len(found)}. On the bench wait:\n" + ("\n".join(waiting) or "  none")
+    return f"found {count}. On the bench wait:\n" + ("\n".join(waiting) or "  none")
+
+
+def _teller(where: Run | Bench) -> Teller:
+    return Teller((where.bench if isinstance(where, Run) else where).redact)

@@ -32,6 +32,7 @@ from celery_recovery.dead_letters.editing import Edit
 from celery_recovery.dead_letters.letter import Letter
 from celery_recovery.dead_letters.replay import MAX_REPLAYS, Replay, Terms
 from celery_recovery.exceptions import ConfigurationError
+from celery_recovery.redact import Redactor
 from celery_recovery.task import RecoverableTask
 from celery_recovery.testing.circuits import open_circuits
 from celery_recovery.testing.clock import FakeClock
@@ -176,6 +177,11 @@ class Bench:
             raise NotReplayed(f"letter {letter.id} cannot be edited: {status}")
 
     # -- looking
+
+    @property
+    def redact(self) -> Redactor:
+        """Hides secrets in what is told of runs, by the app's own patterns, too."""
+        return self._world.recovery.redact
 
     @property
     def waiting(self) -> tuple[Sent, ...]:

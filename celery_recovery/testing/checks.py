@@ -12,7 +12,7 @@ from celery_recovery.decision import Reason
 from celery_recovery.errors.model import ErrorType
 from celery_recovery.exceptions import as_member
 from celery_recovery.testing.run import Outcome, Run, Start
-from celery_recovery.testing.story import shown
+from celery_recovery.testing.story import Teller
 
 __all__ = ("Check", "Kind", "as_stored", "close", "is_of", "kind_name")
 
@@ -29,6 +29,7 @@ class Check:
         if not isinstance(run, Run):
             raise TypeError(f"expected a Run, as run_task() gives it, got {type(run).__name__}")
         self._run, self._wanted = run, wanted
+        self.shown = Teller(run.bench.redact).shown
         self._wrong: list[str] = []
 
     def holds(self, condition: bool, otherwise: str) -> None:
@@ -38,7 +39,7 @@ class Check:
 
     def equal(self, what: str, found: object, wanted: object) -> None:
         """Both are the same."""
-        self.holds(found == wanted, f"{what}: expected {shown(wanted)}, got {shown(found)}")
+        self.holds(found == wanted, f"{what}: expected {self.shown(wanted)}, got {self.shown(found)}")
 
     def outcome(self, wanted: Outcome) -> None:
         """It ended so."""
@@ -60,10 +61,10 @@ class Check:
             self.equal("reason", self._run.reason, as_member(Reason, reason, "reason").value)
         if exception is not None:
             last = self._run.exception
-            self.holds(is_kind(exception, last), f"exception: expected {kind_name(exception)}, got {shown(last)}")
+            self.holds(is_kind(exception, last), f"exception: expected {kind_name(exception)}, got {self.shown(last)}")
         if message is not None:
             text = "" if error is None else error.message
-            self.holds(message in text, f"message: {shown(text)} is without {shown(message)}")
+            self.holds(message in text, f"message: {self.shown(text)} is without {self.shown(message)}")
 
     def counts(self, attempts: int | None, delays: Sequence[float] | None, waited: float | None) -> None:
         """So many attempts; seconds before each further start, and in all. None: any."""

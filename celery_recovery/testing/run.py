@@ -12,7 +12,7 @@ from celery_recovery.dead_letters.state import LetterState
 from celery_recovery.decision import Action, Decision
 from celery_recovery.errors.model import ErrorInfo
 from celery_recovery.parking.parked import ParkedTask
-from celery_recovery.testing.story import told
+from celery_recovery.testing.story import Teller
 
 if TYPE_CHECKING:
     from celery_recovery.testing.bench import Bench
@@ -194,7 +194,7 @@ class Run:
 
     def story(self) -> str:
         """The whole life, a line for each start. It is what a failed assertion shows."""
-        return told(self)
+        return Teller(self.bench.redact).told(self)
 
     def __str__(self) -> str:
         return self.story()

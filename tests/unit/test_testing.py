@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import random
 import re
 import subprocess
@@ -832,7 +833,8 @@ def test_that_fails(recovery_run):
 """
     )
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)]
-    ended = subprocess.run(command, check=False, cwd=tmp_path, capture_output=True, text=True)
+    env = {**os.environ, "PYTHONPATH": str(Path(clock.__file__).parents[1])}
+    ended = subprocess.run(command, check=False, cwd=tmp_path, env=env, capture_output=True, text=True)
     assert "2 passed" in ended.stdout
     assert "1 failed" in ended.stdout
     assert "attempts: expected 1, got 2" in ended.stdout

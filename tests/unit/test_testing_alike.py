@@ -32,7 +32,8 @@ class Real:
         self.ids = {case.name: self.send(case) for case in alike.CASES}
 
     def send(self, case: alike.Case) -> str:
-        return str(self.app.send_task(case.task.name, case.args, **case.options).id)
+        options = {"ignore_result": case.task.ignore_result, **case.options}  # as the task itself would be sent
+        return str(self.app.send_task(case.task.name, case.args, **options).id)
 
     def state(self, task_id: str) -> str:
         return str(self.app.AsyncResult(task_id).state)

@@ -24,6 +24,11 @@ JOBS ?= 4
 test: $(VENV)/.dev ## The whole test suite, with private Redis and RabbitMQ servers where they are installed
 	$(BIN)/pytest -m "not long" $(if $(ARGS),,-n $(JOBS) --dist loadfile) $(ARGS)
 
+ENGINE ?= process
+.PHONY: smoke
+smoke: $(VENV)/.dev ## The promise from outside, on pytest-celery's nodes (ENGINE=docker: in containers)
+	$(BIN)/pytest -q tests/smoke --engine $(ENGINE) $(ARGS)
+
 .PHONY: chaos
 chaos: $(VENV)/.dev ## The long tests, death at every I/O step, a soak; MINUTES=30 bounds the latter, SEED=7 repeats it
 	$(BIN)/pytest -q -m long

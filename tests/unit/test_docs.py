@@ -310,8 +310,12 @@ _REGISTRIES = (
     ("pypi", "org"), ("pythonhosted", "org"), ("npmjs", "org"), ("npmjs", "com"), ("yarnpkg", "com"), ("quay", "io"),
     ("crates", "io"), ("rubygems", "org"), ("anaconda", "org"), ("golang", "org"), ("hub.docker", "com"),
 )  # fmt: skip
-#: Words that begin like a setting and are none: an action in the log, a figure of the statistics, a setting of Django.
-_NO_SETTINGS = {"recovery_failed", "recovery_rate", "recovery_celery_app"}
+#: Words that begin like a setting and are none: an action in the log, a figure of the statistics, a setting of Django,
+#: and fixtures of `celery_recovery.testing`.
+_NO_SETTINGS = {
+    "recovery_failed", "recovery_rate", "recovery_celery_app",
+    "recovery_app", "recovery_bench", "recovery_clock", "recovery_run",
+}  # fmt: skip
 
 
 def _raw_delays(policy: RetryPolicy) -> list[float]:

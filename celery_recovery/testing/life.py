@@ -77,8 +77,9 @@ class Life:
 
     def _run(self, waiting: Waiting, delivery: Delivery) -> None:
         world = self._world
-        notes, began, after = world.recovery.begin(), world.clock.now(), world.broker.last
-        ending = delivery.run()
+        began, after = world.clock.now(), world.broker.last
+        with world.recovery.noting() as notes:
+            ending = delivery.run()
         self._took_in(world.news(after))
         done = self._done(ending, notes)
         self._note(waiting, began, done, notes, ending)

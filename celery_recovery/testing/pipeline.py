@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -98,10 +99,14 @@ class BenchRecovery(Recovery):
         self.notes.failure, self.notes.decision = failure, decision
         super().record(failure, decision, outcome)
 
-    def begin(self) -> Notes:
-        """The notes of the attempt that begins now."""
-        self.notes = Notes()
-        return self.notes
+    @contextmanager
+    def noting(self) -> Iterator[Notes]:
+        """What is said within the block goes to these notes; blocks may be nested, as a body may run another task."""
+        before, self.notes = self.notes, Notes()
+        try:
+            yield self.notes
+        finally:
+            self.notes = before
 
 
 class _Uncounted(SuccessRateMonitor):

@@ -72,6 +72,7 @@ class Stage:
     def _guard(self, undo: ExitStack) -> None:
         """The guards that a worker puts around results: what they do with a result that cannot be stored is real."""
         app = self.app
+        undo.callback(self._forget_guards, frozenset(app.tasks))
         for task in app.tasks.values():
             self._put(undo, task.__dict__, GUARD, None)
         self._put(undo, app.__dict__, _GUARDS, None)
@@ -80,6 +81,12 @@ class Stage:
         guards = app.__dict__[_GUARDS]
         for task in app.tasks.values():
             task.__dict__[GUARD] = _BenchGuard(task, guards, self.backend)
+
+    def _forget_guards(self, known: frozenset[str]) -> None:
+        """Of tasks that came meanwhile: they made guards of this bench for themselves."""
+        for name, task in self.app.tasks.items():
+            if name not in known:
+                task.__dict__.pop(GUARD, None)
 
     def _now(self) -> Any:
         return self.clock.utc().astimezone(self.app.timezone)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from celery import Celery, Task, chain, chord, group
+from celery import Celery, Task, _state, chain, chord, group, shared_task
 from celery.exceptions import Ignore, Reject
 
 from celery_recovery import (
@@ -583,6 +583,11 @@ class TestCircuits:
         assert "parked" in [start.done for start in run.starts]
 
 
+def late() -> str:
+    """A task's body."""
+    return "late"
+
+
 class TestTheApp:
     def test_is_as_it_was(self, app: Celery, flaky: Task) -> None:
         """Nothing of a bench is left on the app, in the pipeline's clock, or in the log."""
@@ -591,12 +596,13 @@ class TestTheApp:
         def state() -> Any:
             names = ("_connection", "_pool", "now", "_backend_cache", "_celery_recovery_guards", "_get_backend")
             held = {name: app.__dict__.get(name) for name in names}
-            own = {name for name in flaky.__dict__ if "guard" in name}
+            own = {name for task in app.tasks.values() for name in task.__dict__ if "guard" in name}
             return held, own, Recovery.of(app), clock.now, clock.sleep, logger.level, list(logger.handlers)
 
         before = state()
         with Bench(app) as bench:
             run_task(flaky, 1)
+            assert run_task(app.task(shared=False, base=RecoverableTask, name="shop.late")(late)).result == "late"
             with pytest.raises(KeyboardInterrupt), bench:
                 raise KeyboardInterrupt
             assert Recovery.of(app) is not before[2]
@@ -634,6 +640,48 @@ class TestTheApp:
             assert_succeeded(replay(run, edit=["args.0=1"]))
             assert [sent.args for sent in outer.waiting] == [(5,)]
         assert run.bench is not outer
+
+    def test_a_task_run_by_a_body(self, app: Celery, receipt: Task) -> None:
+        """A body may run another task on its bench; each has its own story."""
+
+        @app.task(shared=False, base=RecoverableTask, name="shop.outer")
+        def outer() -> None:
+            assert_dead_lettered(run_task(receipt, -1), ErrorType.VALIDATION)
+            raise KeyError("outer")
+
+        run = run_task(outer)
+        assert_dead_lettered(run, exception=KeyError)
+        assert run.item_letters == ()
+
+    def test_a_shared_task(self, app: Celery) -> None:
+        """A task that belongs to whichever app is current is run on a bench of that one."""
+
+        @shared_task(base=RecoverableTask, name="shop.shared")
+        def shared() -> str:
+            return "shared"
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(_state._tls, "current_app", app, raising=False)
+            run = run_task(shared)
+            assert_succeeded(run, result="shared")
+            assert run.bench.app is app
+
+    def test_results_of_another_serializer(self, app: Celery) -> None:
+        """With pickle a tuple comes back as the tuple it was, and is compared as one; so are arguments."""
+        app.conf.update(
+            task_serializer="pickle", result_serializer="pickle", accept_content=["pickle"],
+            result_accept_content=["pickle"],
+        )  # fmt: skip
+
+        @app.task(shared=False, base=RecoverableTask, name="shop.pickled")
+        def pickled(pair: Any) -> Any:
+            if pair[0]:
+                pickled.delay((0, {1, 2}))
+            return pair
+
+        run = run_task(pickled, (1, {1}))
+        assert_succeeded(run, result=(1, {1}))
+        assert_sent(run, pickled.s((0, {1, 2})))
 
     def test_its_rules_and_settings(self, app: Celery) -> None:
         """The app's own rules are asked, and its settings are those of now."""

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from celery_recovery.dead_letters.letter import Letter
     from celery_recovery.errors import ErrorClassifier
     from celery_recovery.monitoring.fleet import FleetReader
+    from celery_recovery.operations.operation import Operation
 
 __all__ = ("Parts",)
 
@@ -207,6 +208,9 @@ class Parts:
             self.stats.group_changed(word, letter)
         announce_groups(self.app, news)
 
+    def _operation_moved(self, operation: Operation, by_itself: bool) -> None:  # noqa: ARG002
+        self.stats.operation_moved(operation)
+
     @cached_property
     def stats(self) -> SuccessRateMonitor:
         """Counts attempts, recoveries and exhaustions."""
@@ -248,6 +252,7 @@ class Parts:
             waiting=partial(waiting, self.app, self.dead_letter_queue),
             audit=self.audit,
             trace=untraced if self.tracing is None else self.tracing.replay,
+            tell=self._operation_moved,
         )
 
     @cached_property

@@ -40,6 +40,7 @@ Exit codes, of every command:
     commands_at={
         "status": "celery_recovery.cli.status:status",
         "report": "celery_recovery.cli.reporting:report",
+        "watch": "celery_recovery.cli.watching:watch",
         "dlq": "celery_recovery.cli.dlq:dlq",
         "operations": "celery_recovery.cli.operations:operations",
         "audit": "celery_recovery.cli.auditing:audit",

@@ -34,7 +34,7 @@ from celery_recovery.exceptions import ConfigurationError, LetterNotFound
 from celery_recovery.operations.canary import Canary
 from celery_recovery.operations.operation import Operation, OperationState
 from celery_recovery.operations.register import Register
-from celery_recovery.operations.runner import Runner
+from celery_recovery.operations.runner import Runner, Tell, nobody
 from celery_recovery.redact import Redactor
 
 __all__ = ("ActionResult", "DeadLetterQueue", "DeadLetterView", "EditPlan", "Edited", "Selection", "what_is_edited")
@@ -147,7 +147,9 @@ class DeadLetterQueue:
         publisher: Publishes,
         drain: Callable[[Callable[[int], None]], int] = lambda _: 0,
         waiting: Callable[[], int | None] = lambda: None,
+        *,
         trace: Traces = untraced,
+        tell: Tell = nobody,
         audit: Audit | None = None,
     ) -> None:
         self.app = app
@@ -156,6 +158,7 @@ class DeadLetterQueue:
         self._drain = drain
         self._waiting = waiting
         self._trace = trace
+        self._tell = tell
         self.audit = audit or Audit(store.client, store.keys)
         self.operations = Register(store.client, store.keys, self.audit)
         #: Quarantined: nothing happens until someone acts.
@@ -399,7 +402,10 @@ class DeadLetterQueue:
         Raises `OperationNotFound`, and `ConfigurationError` when somebody else runs it.
         """
         self.audit.allow("run an operation")
-        runner = Runner(self.app, self.store, self.publisher, self.operations, progress, goes_on, self._trace)
+        runner = Runner(
+            self.app, self.store, self.publisher, self.operations, progress, goes_on,
+            trace=self._trace, tell=self._tell,
+        )  # fmt: skip
         return runner.run(operation)
 
     def try_edit(

@@ -11,8 +11,9 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from celery_recovery.errors.model import ErrorType
@@ -25,8 +26,9 @@ from celery_recovery.text import cut
 if TYPE_CHECKING:
     from celery_recovery.circuit.machine import Change
     from celery_recovery.dead_letters.letter import Letter
+    from celery_recovery.operations.operation import Operation
 
-__all__ = ("BUCKET", "Rate", "SuccessRateMonitor")
+__all__ = ("BUCKET", "SERIES", "Rate", "SuccessRateMonitor", "in_series")
 
 #: Outcomes of an attempt. `failed` takes the pipeline's word for what was done (`decision.Action` and its like).
 FIRST_TRY, RECOVERED = "first_try", "recovered"
@@ -34,6 +36,9 @@ RETRIED = ("retry",)
 DEAD_LETTERED = ("dead_letter", "manual_review")
 #: No attempts of the task's own body: it asked to wait, or somebody else's task was only watched.
 SNOOZED, WATCHED = "snooze", "watched:"
+
+#: What is told over time.
+SERIES = ("failed", "recovered", "dead_lettered")
 
 #: Outcomes of tasks whose name somebody's message gave: there may be any number.
 _UNKNOWN = (WATCHED + "unknown_task", WATCHED + "rejected")
@@ -65,6 +70,26 @@ class Rate:
     snoozed: int = 0
     #: Failures of tasks that are not ours, as Celery's signals tell.
     watched: int = 0
+
+    @classmethod
+    def of(cls, task: str, error_type: str, outcomes: Counter[str]) -> Rate:
+        """From how often which outcome was counted."""
+        watched = sum(count for outcome, count in outcomes.items() if outcome.startswith(WATCHED))
+        retried = sum(outcomes[outcome] for outcome in RETRIED)
+        dead = sum(outcomes[outcome] for outcome in DEAD_LETTERED)
+        attempts = outcomes.total() - watched - outcomes[SNOOZED]
+        return cls(
+            task=task,
+            error_type=error_type,
+            attempts=attempts,
+            first_try=outcomes[FIRST_TRY],
+            recovered=outcomes[RECOVERED],
+            retried=retried,
+            dead_lettered=dead,
+            failed=attempts - outcomes[FIRST_TRY] - outcomes[RECOVERED] - retried - dead,
+            snoozed=outcomes[SNOOZED],
+            watched=watched,
+        )
 
     @property
     def recovery_rate(self) -> float | None:
@@ -124,6 +149,13 @@ class SuccessRateMonitor(Counting):
                   exception=letter.error.exception, error_type=letter.error.error_type.value,
                   message=cut(letter.error.message, MESSAGE_LIMIT))  # fmt: skip
 
+    def operation_moved(self, operation: Operation) -> None:
+        """An operation on many letters began, came to a step, or ended."""
+        self.feed(what="operation", id=operation.id, kind=operation.kind, state=operation.state.value, by=operation.by,
+                  selected=operation.selected, position=operation.position, step=operation.step,
+                  recovered=operation.outcomes.recovered, died=operation.outcomes.died,
+                  message=cut(operation.message, MESSAGE_LIMIT))  # fmt: skip
+
     def batch_moved(self, task: str, *, succeeded: int, failed: int, discarded: int) -> None:
         """So many more items of a batch are done with."""
         items = {"succeeded": succeeded, "failed": failed, "discarded": discarded}
@@ -140,10 +172,12 @@ class SuccessRateMonitor(Counting):
         self._total({("error", of): failures})
 
     def expand(self, labels: Labels, amount: int) -> Iterable[tuple[str, Labels, int]]:
-        """An attempt counts in its minute, and in the totals; there a name that came from a message does not count."""
+        """An attempt counts in its minute, its hour, and the totals; there a name that came from a message does not."""
         yield from super().expand(labels, amount)
         task, error_type, outcome = labels
-        yield self._keys.totals_of_rates, ("attempts", "" if outcome in _UNKNOWN else task, error_type, outcome), amount
+        counted = ("attempts", "" if outcome in _UNKNOWN else task, error_type, outcome)
+        yield self._keys.totals_of_rates, counted, amount
+        yield self._keys.measures(self._hour()), counted, amount
 
     def _total(self, amounts: Mapping[Labels, int]) -> None:
         self.add(self._keys.totals_of_rates, amounts)
@@ -171,36 +205,25 @@ class SuccessRateMonitor(Counting):
 
         Raises `StoreUnavailable`.
         """
-        until = time.time() if until is None else until
-        since = max(since, time.time() - self.retention - BUCKET)
-        buckets = range(int(since) // BUCKET * BUCKET, int(until) + 1, BUCKET)
         totals: dict[tuple[str, str], Counter[str]] = {}
-        for name, error_type, outcome, count in self._read(buckets):
+        for _, (name, error_type, outcome), count in self.by_minute(since, until):
             if task is None or name == task:
                 totals.setdefault((name, error_type), Counter())[outcome] += count
-        rates = [_rate(name, error_type, outcomes) for (name, error_type), outcomes in totals.items()]
+        rates = [Rate.of(name, error_type, outcomes) for (name, error_type), outcomes in totals.items()]
         return sorted(rates, key=lambda rate: (-rate.attempts, rate.task, rate.error_type))
 
-    def series(
-        self, since: float, step: float = 3600.0, until: float | None = None,
-        chosen: Callable[[str], bool] = lambda _: True,
-    ) -> dict[str, list[int]]:  # fmt: skip
-        """What was counted between two moments (unix s) in each `step` seconds, oldest first, of the `chosen` tasks.
+    def series(self, since: float, step: float = 3600.0) -> dict[str, list[int]]:
+        """What was counted since then (unix s) in each `step` seconds, oldest first.
 
         `"failed"` attempts of any end, `"recovered"` tasks, `"dead_lettered"` ones. Raises `StoreUnavailable`.
         """
         now = time.time()
-        end = now if until is None else until
         begin = int(max(since, now - self.retention)) // BUCKET * BUCKET
-        places = max(int((end - begin) // step), 0) + 1
-        told = {name: [0] * places for name in ("failed", "recovered", "dead_lettered")}
-        for bucket, task, _, outcome, count in self._buckets(range(begin, int(end) + 1, BUCKET)):
-            if outcome in (FIRST_TRY, SNOOZED) or outcome.startswith(WATCHED) or not chosen(task):
-                continue
-            at = min(int((bucket - begin) // step), places - 1)
-            told["recovered" if outcome == RECOVERED else "failed"][at] += count
-            if outcome in DEAD_LETTERED:
-                told["dead_lettered"][at] += count
+        places = int((now - begin) // step) + 1
+        told = {name: [0] * places for name in SERIES}
+        for bucket, (_, _, outcome), count in self.by_minute(begin, now):
+            for name in in_series(outcome):
+                told[name][min(int((bucket - begin) // step), places - 1)] += count
         return told
 
     def totals(self) -> Counter[Labels]:
@@ -222,16 +245,16 @@ class SuccessRateMonitor(Counting):
         hours = range(int(since) // HOUR * HOUR, int(until) + 1, HOUR)
         for place, reply in self._hashes([self._keys.measures(hour) for hour in hours], HOURS_READ):
             for field, count in reply.items():
-                yield hours[place], tuple(json.loads(field)), count
+                yield hours[place], _labels(field), count
 
-    def _read(self, buckets: range) -> Iterable[tuple[str, str, str, int]]:
-        return (rest for _, *rest in self._buckets(buckets))  # type: ignore[misc]
-
-    def _buckets(self, buckets: range) -> Iterable[tuple[int, str, str, str, int]]:
+    def by_minute(self, since: float, until: float | None = None) -> Iterator[tuple[int, Labels, int]]:
+        """`(task, error type, outcome)` minute by minute (its begin, unix s), the oldest first."""
+        until = time.time() if until is None else until
+        since = max(since, time.time() - self.retention - BUCKET)
+        buckets = range(int(since) // BUCKET * BUCKET, int(until) + 1, BUCKET)
         for place, counts in self._hashes([self._keys.rates(bucket) for bucket in buckets]):
-            for key, count in counts.items():
-                name, error_type, outcome = json.loads(key)
-                yield buckets[place], name, error_type, outcome, count
+            for field, count in counts.items():
+                yield buckets[place], _labels(field), count
 
     def _hashes(self, keys: Sequence[str], batch: int = READ_BATCH) -> Iterable[tuple[int, dict[bytes, int]]]:
         """Which of the keys, and its counts; `batch` of them in one round trip."""
@@ -248,20 +271,16 @@ class SuccessRateMonitor(Counting):
                     yield place, {field: int(count) for field, count in reply.items()}
 
 
-def _rate(task: str, error_type: str, outcomes: Counter[str]) -> Rate:
-    watched = sum(count for outcome, count in outcomes.items() if outcome.startswith(WATCHED))
-    retried = sum(outcomes[outcome] for outcome in RETRIED)
-    dead = sum(outcomes[outcome] for outcome in DEAD_LETTERED)
-    attempts = outcomes.total() - watched - outcomes[SNOOZED]
-    return Rate(
-        task=task,
-        error_type=error_type,
-        attempts=attempts,
-        first_try=outcomes[FIRST_TRY],
-        recovered=outcomes[RECOVERED],
-        retried=retried,
-        dead_lettered=dead,
-        failed=attempts - outcomes[FIRST_TRY] - outcomes[RECOVERED] - retried - dead,
-        snoozed=outcomes[SNOOZED],
-        watched=watched,
-    )
+def in_series(outcome: str) -> tuple[str, ...]:
+    """In which of `SERIES` attempts with this outcome count."""
+    if outcome in (FIRST_TRY, SNOOZED) or outcome.startswith(WATCHED):
+        return ()
+    if outcome == RECOVERED:
+        return ("recovered",)
+    return ("failed", "dead_lettered") if outcome in DEAD_LETTERED else ("failed",)
+
+
+@lru_cache(maxsize=10_000)
+def _labels(field: bytes) -> Labels:
+    """Most come again, minute after minute."""
+    return tuple(json.loads(field))

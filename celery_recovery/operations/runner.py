@@ -28,7 +28,7 @@ from celery_recovery.operations.canary import Canary
 from celery_recovery.operations.operation import ENDED, Operation, OperationState
 from celery_recovery.operations.register import LEASE, Register
 
-__all__ = ("Runner",)
+__all__ = ("Runner", "Tell", "nobody")
 
 #: Letters that are moved at once.
 BATCH = 500
@@ -40,6 +40,14 @@ LOOK = 0.25
 BEAT = 1.0
 #: Errors that the record keeps.
 FAILURES = 100
+
+
+#: Told of an operation that begins, comes to a step or ends; and whether it ends by itself, and not as people asked.
+Tell = Callable[[Operation, bool], None]
+
+
+def nobody(operation: Operation, by_itself: bool) -> None:
+    """Nobody looks on."""
 
 
 class _Ended(Exception):  # how the run ends, not an error
@@ -63,7 +71,9 @@ class Runner:
         register: Register,
         progress: Callable[[Progress], None] = lambda _: None,
         goes_on: Callable[[], bool] = lambda: True,
+        *,
         trace: Traces = untraced,
+        tell: Tell = nobody,
     ) -> None:
         self.app = app
         self.store = store
@@ -72,6 +82,7 @@ class Runner:
         self.progress = progress
         self.goes_on = goes_on
         self.trace = trace
+        self.tell = tell
 
     def run(self, operation_id: str) -> Operation:
         """Go through the rest of its set. Raises `OperationNotFound`, `ConfigurationError` and `StoreUnavailable`."""
@@ -191,6 +202,7 @@ class _Run:
         try:
             with ExitStack() as stack:
                 self._note(state=OperationState.RUNNING.value, wanted="", message="", by_canary=0)
+                self._tell_others()
                 part = self._part_of(stack)
                 while self.operation.position < self.operation.selected:
                     self._through_some(part)
@@ -257,6 +269,7 @@ class _Run:
             self._step_base = self.operation.outcomes
             self._step_end = min(self.operation.selected, self._step_end + self.canary.size(self._step))
             self._note(step=self._step)
+            self._tell_others()
 
     def _wait_for_outcomes(self, canary: Canary) -> None:
         """Until all replays have ended, or enough of them to stop. Raises `_Ended`."""
@@ -342,6 +355,7 @@ class _Run:
         if end.state is OperationState.RUNNING:
             return self.operation
         ended = {"ended_at": time.time()} if end.state in ENDED else {}
+        by_itself = not self.operation.wanted
         try:
             self._note(state=end.state.value, message=end.message, by_canary=int(end.by_canary), wanted="", **ended)
         except _Ended:
@@ -352,7 +366,12 @@ class _Run:
             done=now.done, skipped=self._told.skipped.total(), failed=len(self._told.failed), outcome=end.message,
             recovered=now.outcomes.recovered, died=now.outcomes.died,
         )  # fmt: skip
+        self._tell_others(by_itself=by_itself)
         return now
+
+    def _tell_others(self, *, by_itself: bool = False) -> None:
+        """Those who look on; they never raise."""
+        self.runner.tell(self.operation, by_itself)
 
     def _broken_off(self, exc: BaseException) -> None:
         """Interrupted, or a mistake: paused, so that it goes on when somebody says so."""

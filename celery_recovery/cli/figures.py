@@ -67,7 +67,8 @@ def group_documents(here: Session, groups: Iterable[ErrorGroup]) -> list[dict[st
 
     groups = list(groups)
     ids = tuple(group.newest_id for group in groups)
-    newest = {letter.id: letter.summary(here.redact) for letter in here.letters.iterate(Filter(ids=ids))} if ids else {}
+    found = here.letters.list(Filter(ids=ids), limit=len(ids), largest=0) if ids else []
+    newest = {letter.id: letter.summary(here.redact) for letter in found}
     return [_group(group, newest.get(group.newest_id)) for group in groups]
 
 

@@ -6,7 +6,6 @@ import re
 import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -111,7 +110,7 @@ def show_group(ctx: click.Context, fingerprint: str, as_json: bool) -> None:
 
     The first characters of the fingerprint are enough. Exit code 4 when there is no such group.
     """
-    from celery_recovery.dead_letters.common import in_common
+    from celery_recovery.dead_letters.common import LARGEST, in_common
     from celery_recovery.dead_letters.filter import Filter
     from celery_recovery.dead_letters.state import OPEN, LetterState
 
@@ -119,7 +118,7 @@ def show_group(ctx: click.Context, fingerprint: str, as_json: bool) -> None:
         group = here.letters.grouped.get(fingerprint)
         states = tuple(state for state in LetterState if state in OPEN) if group.count else ()
         where = Filter(fingerprint=(group.fingerprint,), state=states)
-        sample = list(islice(here.letters.iterate(where), SAMPLE))
+        sample = here.letters.list(where, limit=SAMPLE, largest=LARGEST)
         common = in_common(sample, here.redact)
         letters = [letter.to_dict(here.redact) for letter in sample[:SHOWN]]
         shown = {**_shown(here, group), "common": [one._asdict() for one in common], "letters": letters}

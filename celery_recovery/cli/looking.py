@@ -55,7 +55,7 @@ def list_letters(ctx: click.Context, where: Filter, limit: int, cursor: str | No
     if cursor is not None and not re.fullmatch(r"-?\d+(\.\d+)?/.+", cursor):
         raise click.UsageError(f"--cursor: expected what an earlier page printed, got {cursor!r}.")
     with session(ctx, as_json=as_json) as here:
-        letters, cursor = _found(here, LIST.within(where), limit, cursor)
+        letters, cursor = _found(here, LIST.within(where), limit, cursor, largest=None if as_json else 0)
         shown = [letter.to_dict(here.redact) if as_json else letter.summary(here.redact) for letter in letters]
         if as_json:
             here.output.document({"letters": shown, "cursor": cursor})
@@ -66,11 +66,13 @@ def list_letters(ctx: click.Context, where: Filter, limit: int, cursor: str | No
             _say_none(here, where)
 
 
-def _found(here: Session, where: Filter, limit: int, cursor: str | None) -> tuple[list[Letter], str | None]:
+def _found(
+    here: Session, where: Filter, limit: int, cursor: str | None, largest: int | None
+) -> tuple[list[Letter], str | None]:
     """A full page; where many letters have to be looked at for it, it is told how far back it is."""
     letters: list[Letter] = []
     while True:
-        page = here.letters.page(where, limit=limit - len(letters), cursor=cursor, seconds=PATIENCE)
+        page = here.letters.page(where, limit=limit - len(letters), cursor=cursor, seconds=PATIENCE, largest=largest)
         letters, cursor = letters + page.letters, page.cursor
         if page.looked_until is None:
             return letters, cursor

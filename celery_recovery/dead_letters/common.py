@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from celery_recovery.dead_letters.letter import Letter
 from celery_recovery.redact import MASK, Redactor
 
-__all__ = ("Common", "in_common")
+__all__ = ("LARGEST", "Common", "in_common")
 
 #: Share of the letters that must have it.
 SHARE = 0.9
@@ -19,7 +19,7 @@ LEAST = 3
 #: Levels of nested data, values of one letter, and characters of a value that are looked at.
 _DEPTH, _MOST, _LONGEST = 4, 200, 200
 #: Bytes of a letter that is looked into.
-_LARGEST = 50_000
+LARGEST = 50_000
 
 
 class Common(NamedTuple):
@@ -41,7 +41,7 @@ def in_common(letters: Iterable[Letter], hide: Redactor | None = None) -> list[C
     seen: Counter[tuple[str, str]] = Counter()
     read = 0
     for letter in letters:
-        arguments = letter.arguments if letter.size <= _LARGEST else None
+        arguments = letter.arguments if letter.size <= LARGEST and not letter.left_out else None
         if arguments is not None:
             read += 1
             args = arguments[0] if hide is None else hide.masked(letter.task, arguments[0], letter.secret_args)

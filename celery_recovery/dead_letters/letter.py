@@ -38,14 +38,18 @@ from celery_recovery.dead_letters.state import FINISHED, LetterState
 from celery_recovery.errors.model import ErrorInfo
 from celery_recovery.redact import MASK, Redactor
 
-__all__ = ("Letter", "Outgoing")
+__all__ = ("DECODED", "Letter", "Outgoing")
 
 #: Bodies longer than this are not decoded to be shown or searched (bytes).
-_DECODE_LIMIT = 1_000_000
+DECODED = 1_000_000
 #: Bytes of a raw message that are shown, as text and as hexadecimal digits.
 _PREVIEW, _HEX = 600, 48
 #: Content types of bodies that are code, and bytes of one that are shown.
 _PICKLED, _MAGIC = re.compile(r"pickle|python-serialize|yaml", re.IGNORECASE), 8
+#: What a list tells of the error, and characters of a text in it.
+_TOLD_OF_ERROR = ("error_type", "is_retryable", "severity", "rule", "exception", "error_code", "message", "retry_after",
+                  "timestamp", "fingerprint")  # fmt: skip
+_LONGEST = 2000
 #: Items of a batch that are shown of one letter.
 _MOST_ITEMS = 50
 #: Version, trace, span and flags.
@@ -143,6 +147,8 @@ class Letter:
     assignee: str = ""
     #: How often it was changed by hand.
     edits: int = 0
+    #: Bytes of a body that was not read along with the rest; 0: all of it is here.
+    left_out: int = 0
 
     @classmethod
     def from_message(
@@ -198,7 +204,7 @@ class Letter:
     @property
     def size(self) -> int:
         """Bytes of the body."""
-        return len(self.body)
+        return self.left_out or len(self.body)
 
     @property
     def is_finished(self) -> bool:
@@ -208,6 +214,8 @@ class Letter:
     @property
     def is_replayable(self) -> bool:
         """True when it is a message that still has its arguments; what was no message at all cannot be sent as one."""
+        if self.left_out:
+            return False
         if self.raw:
             return not self.raw.get("item")
         return bool(self.task and text(self.headers.get("id"))) and not self.unserialisable and not self.lacks_secrets
@@ -251,7 +259,7 @@ class Letter:
 
     def _decoded(self) -> tuple[list[Any], dict[str, Any], dict[str, Any]] | None:
         """The body's three parts if it is plain JSON text in Celery's layout, else None."""
-        if "json" not in self.content_type or self.headers.get("compression") or self.size > _DECODE_LIMIT:
+        if self.left_out or "json" not in self.content_type or self.headers.get("compression") or self.size > DECODED:
             return None
         try:
             args, kwargs, embed = json.loads(self.body.decode("utf-8"))
@@ -305,22 +313,21 @@ class Letter:
         )
 
     def summary(self, redact: Redactor | None = None) -> dict[str, Any]:
-        """What a list tells of it, JSON-ready and without secrets: all but arguments and traceback.
+        """What a list tells of it, JSON-ready, without secrets, and short: no arguments, attempts, and traceback.
 
         Ids, and the names of task and group, are shown as they are: they are what it is found by.
         """
         hide = redact or _REDACT
-        hidden = hide({
-            "reason": self.reason, "detail": self.detail, "error": self.error.to_dict(),
-            "origin": self.origin._asdict(), "attempts": [dict(one) for one in self.attempts], "worker": self.worker,
-            "code_version": self.code_version, "outcome": self.outcome, "replayed_by": self.replayed_by,
-            "assignee": self.assignee, "by": self.by, "note": self.note, "content_type": self.content_type,
-        })  # fmt: skip
+        names = ("reason", "detail", "worker", "code_version", "outcome", "replayed_by", "assignee", "by", "note",
+                 "content_type")  # fmt: skip
+        error = {name: getattr(self.error, name) for name in _TOLD_OF_ERROR}
         return {
             "id": self.id,
             "task": self.task,
             "state": self.state.value,
-            **hidden,
+            **{name: hide(_short(getattr(self, name))) for name in names},
+            "error": {name: hide(_short(value)) for name, value in error.items()},
+            "origin": {name: hide(_short(value)) for name, value in self.origin._asdict().items()},
             "attempt": self.attempt,
             "deferrals": self.deferrals,
             "first_failure": self.first_failure,
@@ -344,10 +351,11 @@ class Letter:
     def to_dict(self, redact: Redactor | None = None) -> dict[str, Any]:
         """JSON-ready form for people and machines, without secrets and without the raw body."""
         hide = redact or _REDACT
-        summary = self.summary(hide)
         return {
-            **summary,
-            "error": {**summary["error"], "traceback": hide(self.error.traceback)},
+            **self.summary(hide),
+            "detail": hide(self.detail),
+            "error": {**hide(self.error.to_dict()), "traceback": hide(self.error.traceback)},
+            "attempts": hide([{name: _short(value) for name, value in one.items()} for one in self.attempts]),
             **self.shown_arguments(hide),
             **({"raw": self._shown_raw(hide)} if self.raw else {}),
             **({"batch": self._shown_batch(hide)} if self.batch_header is not None else {}),
@@ -410,6 +418,11 @@ class Letter:
 
 def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
+
+
+def _short(value: Any) -> Any:
+    """A text that is longer than any of ours is a stranger's: of that the beginning."""
+    return f"{value[:_LONGEST]}…" if isinstance(value, str) and len(value) > _LONGEST else value
 
 
 def _preview(data: bytes) -> str:

@@ -71,7 +71,7 @@ def unpacked(value: bytes) -> tuple[dict[str, Any], bytes]:
         reader = zlib.decompressobj(zdict=_COMMON)
         head = load(reader.decompress(value[_FRAME.size : _FRAME.size + length]).decode("utf-8"))
         body = value[_FRAME.size + length :]
-        if flags & _BODY_PACKED:
+        if body and flags & _BODY_PACKED:
             body = zlib.decompressobj().decompress(body, LARGEST)
     except (struct.error, zlib.error) as exc:
         raise ValueError(f"not a stored message: {exc}") from exc

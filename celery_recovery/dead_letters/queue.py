@@ -193,9 +193,9 @@ class DeadLetterQueue:
         """How many letters agree with the filter."""
         return self.store.count(where)
 
-    def list(self, where: Filter | None = None, *, limit: int = 50) -> list[Letter]:
-        """Letters that agree with the filter, newest death first."""
-        return self.store.find(where, limit=limit).letters
+    def list(self, where: Filter | None = None, *, limit: int = 50, largest: int | None = None) -> list[Letter]:
+        """Letters that agree with the filter, newest death first; without bodies of more than `largest` bytes."""
+        return self.store.find(where, limit=limit, largest=largest).letters
 
     def page(
         self,
@@ -204,9 +204,10 @@ class DeadLetterQueue:
         limit: int = 50,
         cursor: str | None = None,
         seconds: float | None = None,
+        largest: int | None = None,
     ) -> Page:
         """Like `list`, with a cursor that continues; `seconds`: about so long at most, even if it is not full then."""
-        return self.store.find(where, limit=limit, cursor=cursor, seconds=seconds)
+        return self.store.find(where, limit=limit, cursor=cursor, seconds=seconds, largest=largest)
 
     def iterate(self, where: Filter | None = None) -> Iterator[Letter]:
         """All letters that agree with the filter, newest death first, in constant memory."""

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, TypeVar
 import redis
 
 from celery_recovery.dead_letters.filter import Filter, is_glob
-from celery_recovery.dead_letters.letter import Letter
+from celery_recovery.dead_letters.letter import DECODED, Letter
 from celery_recovery.dead_letters.stored import read_letter
 from celery_recovery.redis.client import reachable
 from celery_recovery.redis.keys import INDEXED, Keys
@@ -75,20 +75,27 @@ class Search:
         self._keys = keys
         self._scripts = scripts
 
-    def get_many(self, ids: Sequence[str]) -> list[Letter | None]:
-        """Letters by id, in the order asked, in one round trip; None for the unknown."""
-        rows = self._scripts("letter_read", ids)
+    def get_many(self, ids: Sequence[str], largest: int | None = None) -> list[Letter | None]:
+        """Letters by id, in the order asked, in one round trip; None for the unknown.
+
+        Bodies of more than `largest` bytes are left out (`Letter.left_out`).
+        """
+        rows = self._scripts("letter_read", ("" if largest is None else largest, *ids))
         return [read_letter(letter_id, row) if row else None for letter_id, row in zip(ids, rows, strict=True)]
 
-    def find(self, where: Filter, *, cursor: str | None = None, limit: int = 50, seconds: float | None = None) -> Page:
+    def find(
+        self, where: Filter, *, cursor: str | None = None, limit: int = 50, seconds: float | None = None,
+        largest: int | None = None,
+    ) -> Page:  # fmt: skip
         """One page of letters, newest death first. `cursor` is the last page's.
 
-        With `seconds`, about so long at most: the page then has what was found by then, and its cursor goes on.
+        With `seconds`, about so long at most: the page then has what was found by then, and its cursor goes on. Bodies
+        of more than `largest` bytes are left out.
         """
         until = None if seconds is None else time.monotonic() + seconds
         letters: list[Letter] = []
         place = cursor
-        for letters_seen, place in self._looked_through(where, cursor, limit + 1):
+        for letters_seen, place in self._looked_through(where, cursor, limit + 1, largest):
             letters += letters_seen
             if len(letters) > limit:
                 page = letters[:limit]
@@ -97,32 +104,37 @@ class Search:
                 return Page(letters, place, is_full=False)
         return Page(letters, None)
 
-    def _looked_through(self, where: Filter, cursor: str | None, chunk: int) -> Iterator[tuple[list[Letter], str]]:
+    def _looked_through(
+        self, where: Filter, cursor: str | None, chunk: int, largest: int | None
+    ) -> Iterator[tuple[list[Letter], str]]:
         """Letters that agree, some at a time, each time with the place up to which was looked."""
+        if largest is not None and where.needs_message:
+            largest = max(largest, DECODED)  # what is larger is not searched anyway
         if where.ids:
-            letters = list(self.iterate(where, cursor=cursor))
+            letters = list(self.iterate(where, cursor=cursor, largest=largest))
             yield letters, f"0/{where.ids[-1]}"
             return
         seen = self._seen(self._plan(where, cursor=cursor, chunk=chunk), newest=True)
         while batch := list(_until_marked(seen, min(chunk, BATCH))):
             died_at, last, _ = batch[-1]
-            found = self.get_many([one for _, one, agrees in batch if agrees])
+            found = self.get_many([one for _, one, agrees in batch if agrees], largest)
             yield [one for one in found if one is not None and where.matches(one)], f"{died_at:.6f}/{last}"
 
     def iterate(
-        self, where: Filter, *, oldest_first: bool = False, cursor: str | None = None, chunk: int = BATCH
-    ) -> Iterator[Letter]:
+        self, where: Filter, *, oldest_first: bool = False, cursor: str | None = None, chunk: int = BATCH,
+        largest: int | None = None,
+    ) -> Iterator[Letter]:  # fmt: skip
         """All letters that agree with the filter, in constant memory. What changes meanwhile may be seen or not."""
         ids = self._candidates(where, oldest_first=oldest_first, cursor=cursor, chunk=chunk)
         for batch in batches(ids, min(chunk, BATCH)):
-            for letter in self.get_many(batch):
+            for letter in self.get_many(batch, largest):
                 if letter is not None and where.matches(letter):
                     yield letter
 
     def iterate_ids(self, where: Filter, *, oldest_first: bool = False) -> Iterator[str]:
         """Like `iterate`, ids only: messages are read only when the filter asks for what is in them."""
         if where.ids or where.needs_message or any(map(is_glob, where.exception)):
-            return (letter.id for letter in self.iterate(where, oldest_first=oldest_first))
+            return (letter.id for letter in self.iterate(where, oldest_first=oldest_first, largest=DECODED))
         return self._candidates(where, oldest_first=oldest_first, chunk=LOOK)
 
     def count(self, where: Filter) -> int:

@@ -242,13 +242,15 @@ class DeadLetterStore:
         return self._search.get_many(ids)
 
     def find(
-        self, where: Filter | None = None, *, cursor: str | None = None, limit: int = 50, seconds: float | None = None
-    ) -> Page:
+        self, where: Filter | None = None, *, cursor: str | None = None, limit: int = 50, seconds: float | None = None,
+        largest: int | None = None,
+    ) -> Page:  # fmt: skip
         """One page of letters, newest death first, and the cursor of the next. `cursor` is the last page's.
 
-        `seconds`: return what was found within about so long, even if the page is not full.
+        `seconds`: return what was found within about so long, even if the page is not full. `largest`: leave out bodies
+        of more bytes, which are not needed for a list.
         """
-        return self._search.find(where or Filter(), cursor=cursor, limit=limit, seconds=seconds)
+        return self._search.find(where or Filter(), cursor=cursor, limit=limit, seconds=seconds, largest=largest)
 
     def iterate(self, where: Filter | None = None, *, oldest_first: bool = False) -> Iterator[Letter]:
         """All letters that agree with the filter, in constant memory. What changes meanwhile may be seen or not."""

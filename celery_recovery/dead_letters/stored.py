@@ -150,6 +150,7 @@ def read_letter(letter_id: str, row: Sequence[bytes]) -> Letter:
         note=text.get("note", ""),
         assignee=text.get("assignee", ""),
         edits=int(text.get("edits") or 0),
+        left_out=0 if body else int(text.get("size") or 0),
     )
 
 

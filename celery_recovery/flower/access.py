@@ -4,21 +4,24 @@ Flower's own login decides who sees the pages. Who may act:
 
 - somebody has to have logged in (`--basic-auth`, `--auth`), or `FLOWER_UNAUTHENTICATED_API` has to say that nobody
   need: Flower listens to the whole network without a login by default;
-- not where Flower is `--read-only`;
+- not where Flower is `--read-only`, nor where the role of its tools is to read (`recovery_role`);
 - with `recovery_flower_operators`, only those whom it names.
 
-Every request that is not a mere look carries Tornado's XSRF token, which Flower itself asks for in some cases only.
+Every request that is not a mere look comes from a page of this Flower, as far as browsers tell, and carries Tornado's
+XSRF token, which Flower itself asks for in some cases only.
 """
 
 from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 import os
 from base64 import b64decode
 from collections.abc import Callable
 from fnmatch import fnmatchcase
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import tornado.web
 from flower.utils import strtobool  # type: ignore[import-untyped]
@@ -27,9 +30,9 @@ from tornado.httputil import url_concat
 
 from celery_recovery.dead_letters.queue import DeadLetterQueue
 from celery_recovery.exceptions import (
-    ConfigurationError,
     GroupNotFound,
     LetterNotFound,
+    NotAllowed,
     OperationNotFound,
     RecoveryError,
     StoreUnavailable,
@@ -39,6 +42,10 @@ from celery_recovery.recovery import Recovery
 from celery_recovery.redact import Redactor
 
 __all__ = ("Page",)
+
+logger = logging.getLogger("celery_recovery")
+#: By the built-in patterns: an error may come before the app's own are known.
+_HIDE = Redactor()
 
 T = TypeVar("T")
 
@@ -59,9 +66,17 @@ class Page(BaseHandler):  # type: ignore[misc]  # Flower is untyped
         self.set_header("X-Content-Type-Options", "nosniff")
         self.set_header("Referrer-Policy", "same-origin")
         self.set_header("Cache-Control", "no-store")
+        # scripts stay Flower's own business: its pages have them inline
+        self.set_header("Content-Security-Policy", "frame-ancestors 'none'; form-action 'self'; object-src 'none'; "
+                        "base-uri 'none'")  # fmt: skip
 
     def check_xsrf_cookie(self) -> None:
         """Always, and not only in the cases that Flower sees a need for."""
+        headers = self.request.headers
+        site, origin = headers.get("Sec-Fetch-Site"), headers.get("Origin")
+        hosts = (self.request.host, headers.get("X-Forwarded-Host"))  # which no page of another site can set
+        if site not in (None, "same-origin", "none") or (not site and origin and urlsplit(origin).netloc not in hosts):
+            raise tornado.web.HTTPError(403, "This was sent from a page of another site.")
         tornado.web.RequestHandler.check_xsrf_cookie(self)
 
     def prepare(self) -> None:
@@ -101,6 +116,8 @@ class Page(BaseHandler):  # type: ignore[misc]  # Flower is untyped
         options = self.application.options
         if getattr(options, "read_only", False):
             return "This Flower is read-only."
+        if Recovery.of(self.capp).role == "read":
+            return "The role of this Flower is to look (recovery_role, or CELERY_RECOVERY_ROLE)."
         if not (options.basic_auth or options.auth or self.is_open):
             return "Nobody can act without a login: start Flower with --basic-auth or --auth."
         operators = Recovery.of(self.capp).settings.flower_operators
@@ -162,25 +179,33 @@ class Page(BaseHandler):  # type: ignore[misc]  # Flower is untyped
         return next(reversed(self.given(name)), "") or default
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
-        """What an operator can do something about is told in a sentence."""
+        """What an operator can do something about is told in a sentence; of all else only that it happened.
+
+        Flower's own page of a mistake shows its traceback where it was started with `--debug`, with all that is in it.
+        """
         exc = kwargs.get("exc_info", (None, None))[1]
         codes = (
-            (StoreUnavailable, 503), ((LetterNotFound, GroupNotFound, OperationNotFound), 404),
-            (ConfigurationError, 400), (RecoveryError, 400),
+            (StoreUnavailable, 503), ((LetterNotFound, GroupNotFound, OperationNotFound), 404), (NotAllowed, 403),
+            (RecoveryError, 400),
         )  # fmt: skip
         code = next((code for kind, code in codes if isinstance(exc, kind)), None)
         if code is not None:
-            message = str(exc)
-        elif isinstance(exc, tornado.web.HTTPError) and status_code in (400, 403, 404, 405):
-            code, message = status_code, exc.log_message or exc.reason or ""
-        else:
+            message = _HIDE.text(str(exc))
+        elif status_code == 401:  # the browser asks for the password
             super().write_error(status_code, **kwargs)
             return
+        elif isinstance(exc, tornado.web.HTTPError):
+            code, message = status_code, exc.log_message or exc.reason or ""
+        else:
+            code, message = status_code, "That is a mistake of this page; the log of Flower tells more."
         self.set_status(code)
         self.show("message", "", title={503: "Redis is away", 404: "Not there", 403: "Not allowed"}.get(
             code, "That does not work"), message=message)  # fmt: skip
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
-        """What is told on the page needs no traceback in the log."""
-        if not isinstance(value, RecoveryError):
+        """What is told on the page needs no traceback in the log; what goes there is without secrets."""
+        if isinstance(value, tornado.web.HTTPError):
             super().log_exception(typ, value, tb)
+        elif not isinstance(value, RecoveryError):
+            logger.error("a page failed: %s %s", self.request.method, self.request.path, exc_info=(typ, value, tb),
+                         extra={"action": "page_failed"})  # fmt: skip

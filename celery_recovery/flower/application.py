@@ -38,6 +38,7 @@ class RecoveryFlower(Flower):  # type: ignore[misc]  # Flower is untyped
 
     def __init__(self, *args: Any, **settings: Any) -> None:
         settings.setdefault("template_loader", _loader(Path(settings["template_path"])))
+        settings.setdefault("xsrf_cookie_kwargs", {"samesite": "Lax"})
         super().__init__(*args, **settings)
         prefix = f"/{self.options.url_prefix.strip('/')}" if self.options.url_prefix else ""
         self.add_handlers(
@@ -54,7 +55,7 @@ class RecoveryFlower(Flower):  # type: ignore[misc]  # Flower is untyped
             recovery = Recovery.of(self.capp)
             if recovery.store is not None:
                 self.exported = Exported(recovery.fleet_reader())
-            if recovery.store is not None and recovery.settings.run_operations:
+            if recovery.store is not None and recovery.settings.run_operations and recovery.role == "operate":
                 self.operator = Operator(recovery.dead_letters)
                 self.operator.start()
         except RecoveryError as exc:  # the pages say so, too

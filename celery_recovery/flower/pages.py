@@ -10,6 +10,7 @@ from itertools import islice
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
+from celery_recovery.dead_letters.common import LARGEST, in_common
 from celery_recovery.dead_letters.filter import Filter
 from celery_recovery.dead_letters.groups import GroupState
 from celery_recovery.dead_letters.queue import what_is_edited
@@ -111,7 +112,7 @@ class Letters(Page):
         options = asked(query)
         where = filter_of(options if "state" in options or "id" in options else {**options, "state": list(OPEN)})
         cursor = cursor_of(self)
-        found = await self.aside(self.letters.page, where, limit=MOST, cursor=cursor, seconds=PATIENCE)
+        found = await self.aside(self.letters.page, where, limit=MOST, cursor=cursor, seconds=PATIENCE, largest=0)
         shown = [letter.summary(self.redact) for letter in found.letters]
         more = self.at("recovery-letters", **options, cursor=found.cursor) if found.cursor else ""
         self.show(
@@ -164,11 +165,9 @@ class Group(Page):
         self.show("group", "groups", **await self.aside(self._gather, self.one("fingerprint")))
 
     def _gather(self, fingerprint: str) -> dict[str, Any]:
-        from celery_recovery.dead_letters.common import in_common
-
         group = self.letters.grouped.get(fingerprint)
         where = Filter(fingerprint=(group.fingerprint,), state=tuple(LetterState))
-        newest = self.letters.list(where, limit=200)
+        newest = self.letters.list(where, limit=200, largest=LARGEST)
         return {
             "group": group,
             "common": in_common(newest, self.redact),

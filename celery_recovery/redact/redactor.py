@@ -14,8 +14,8 @@ from celery_recovery.redact.values import is_card_number
 
 __all__ = ("Redactor",)
 
-#: Levels of nested data, and values in it, that are shown. What is beyond them is `…`.
-DEEPEST, MOST = 50, 100_000
+#: Levels of nested data, values in it, and characters of all its texts, that are shown. What is beyond them is `…`.
+DEEPEST, MOST, LARGEST = 50, 100_000, 1_200_000
 #: Bits of an integer that is shown: Python refuses to write longer ones in decimal digits.
 _BITS = 4000
 #: Keys of a mapping that names something beside its value, as `{"name": "Authorization", "value": "Bearer …"}`.
@@ -92,14 +92,16 @@ class _Walk:
     def __init__(self, redact: Redactor) -> None:
         self._redact = redact
         self._left = MOST
+        self._left_text = LARGEST
         self.is_whole = True
 
     def of(self, value: Any, depth: int) -> Any:
         """The value without secrets."""
         self._left -= 1
         if isinstance(value, str):
-            self.is_whole = self.is_whole and len(value) <= LONGEST
-            return self._redact.text(value)
+            self._left_text -= min(len(value), LONGEST)
+            self.is_whole = self.is_whole and len(value) <= LONGEST and self._left_text >= 0
+            return self._redact.text(value) if self._left_text >= 0 else _CUT
         if value is None or isinstance(value, bool):
             return value
         if isinstance(value, (int, float)):

@@ -46,6 +46,7 @@ class Week:
                 share = count // 4 + (part < count % 4)
                 bucket = begin + self.random.randrange(part * 15, part * 15 + 15) * BUCKET
                 self.stats.add(self.keys.rates(bucket), {(task, kind, outcome): share})
+            self._measure(hour, {("attempts", task, kind, outcome): count})
 
     def retries(self, hour: int, task: str, kind: str, group: str, number: int, recovered: int, failed: int,  # noqa: PLR0917
                 seconds: float = 0.5) -> None:  # fmt: skip

@@ -1,13 +1,13 @@
 """`gather`: a `Report` from one app. It only reads, and what it reads is bounded.
 
-What costs is the counts: one hash for each minute, and one for each hour. What is asked of letters, groups, circuits
-and operations has a limit each, so that a million letters cost no more than a thousand.
+What costs is the counts: one hash for each hour, and one for each minute of a period of two days or less. What is asked
+of letters, groups, circuits and operations has a limit each, so that a million letters cost no more than a thousand.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple, Protocol
@@ -20,7 +20,7 @@ from celery_recovery.dead_letters.filter import parse_time
 from celery_recovery.dead_letters.queue import DeadLetterQueue
 from celery_recovery.exceptions import ConfigurationError
 from celery_recovery.monitoring.counting import BUCKET, HOUR
-from celery_recovery.monitoring.stats import Rate, SuccessRateMonitor
+from celery_recovery.monitoring.stats import SuccessRateMonitor
 from celery_recovery.parking import Parking
 from celery_recovery.policy import RecoveryPolicy
 from celery_recovery.redact import Redactor
@@ -28,7 +28,8 @@ from celery_recovery.report.advice import advise
 from celery_recovery.report.circuits import circuits_of
 from celery_recovery.report.groups import grouped
 from celery_recovery.report.kinds import Limits, kinds_of
-from celery_recovery.report.model import Headline, Report, Series, Standing
+from celery_recovery.report.model import Headline, Report, Standing
+from celery_recovery.report.outcomes import Outcomes
 from celery_recovery.report.replays import drifts_of, replays_of
 from celery_recovery.report.sections import Batch, Reason
 from celery_recovery.report.tally import Tallies, tallied
@@ -38,7 +39,8 @@ __all__ = ("Sources", "gather")
 
 #: Widths of the places in a series, seconds, and how many places there are at most.
 STEPS, PLACES = (60, 300, 900, 1800, 3600, 3 * 3600, 6 * 3600, 86400), 60
-_COUNTS = ("attempts", "first_try", "recovered", "dead_lettered", "failed", "retried", "snoozed", "watched")
+#: Seconds of a period beyond which attempts are read by the hour: the minutes of a week are 10,080 hashes.
+LONG = 48 * 3600.0
 
 
 class Sources(Protocol):
@@ -62,7 +64,7 @@ class Sources(Protocol):
 
 
 class Period(NamedTuple):
-    """From when to when, unix s; `since` on a whole minute."""
+    """From when to when, unix s; `since` on a whole minute, of a long one on a whole hour."""
 
     since: float
     until: float
@@ -75,7 +77,18 @@ class Period(NamedTuple):
         end = now if until is None else min(parse_time("until", until, now), now)
         if begin >= end:
             raise ConfigurationError.of("since", expected=f"a time before {moment(end)} UTC", got=since)
-        return cls(begin // BUCKET * BUCKET, end, now)
+        return cls.of(begin, end, now)
+
+    @classmethod
+    def of(cls, begin: float, end: float, now: float) -> Period:
+        """It begins then, or a little before."""
+        whole = HOUR if end - begin > LONG else BUCKET
+        return cls(begin // whole * whole, end, now)
+
+    @property
+    def is_long(self) -> bool:
+        """What is counted to the minute is read by the hour."""
+        return self.until - self.since > LONG
 
     @property
     def last(self) -> float:
@@ -85,7 +98,7 @@ class Period(NamedTuple):
     @property
     def before(self) -> Period:
         """The period of the same length before it."""
-        return Period(self.since - (self.until - self.since), self.since, self.now)
+        return Period.of(2 * self.since - self.until, self.since, self.now)
 
     @property
     def step(self) -> float:
@@ -120,8 +133,7 @@ class _Gathering:
         """All of it but the advice."""
         period, sources = self.period, self.sources
         hours_since = period.since // HOUR * HOUR
-        rates = self._rates(period)
-        tallies = tallied(self.stats.by_hour(period.since, period.last), self._chosen)
+        outcomes, tallies = self._counted()
         limits = Limits(sources.app, sources.policies_of)
         step = max(period.step, float(HOUR))
         groups = grouped(
@@ -139,10 +151,10 @@ class _Gathering:
             until=period.until,
             hours_since=hours_since,
             tasks=self.tasks,
-            headline=_headline(rates),
+            headline=outcomes.headline,
             before=self._before(),
-            kinds=kinds_of(rates, tallies, limits),
-            series=self._series(),
+            kinds=kinds_of(outcomes.rates, tallies, limits),
+            series=outcomes.series,
             reasons=_reasons(tallies),
             groups=groups.groups,
             groups_dead=groups.dead,
@@ -164,9 +176,9 @@ class _Gathering:
         kept = self.sources.settings.stats_retention
         if not self.sources.settings.stats:
             self.notes.append("recovery_stats is off: no attempt was counted.")
-        if period.since >= period.now - kept - BUCKET:
+        if period.since >= period.now - kept - HOUR:
             return period
-        since = (period.now - kept) // BUCKET * BUCKET
+        since = (period.now - kept) // HOUR * HOUR
         self.notes.append(
             f"Counts are kept for {duration(kept)} (recovery_stats_retention): the report begins at"
             f" {moment(since)} UTC, and not at {moment(period.since)}."
@@ -181,21 +193,27 @@ class _Gathering:
 
     # -- what was counted
 
-    def _rates(self, period: Period) -> list[Rate]:
-        return [rate for rate in self.stats.rates(period.since, period.last) if self._chosen(rate.task)]
+    def _outcomes(self, period: Period) -> Outcomes:
+        return Outcomes(period.since, period.until, period.step, self._chosen)
+
+    def _counted(self) -> tuple[Outcomes, Tallies]:
+        """Attempts, and what is counted beside them; of a long period both are read by the hour, at once."""
+        period, outcomes = self.period, self._outcomes(self.period)
+        if not period.is_long:
+            outcomes.add_all(self.stats.by_minute(period.since, period.last))
+        hours = self.stats.by_hour(period.since, period.last)
+        return outcomes, tallied(hours, self._chosen, outcomes if period.is_long else None)
 
     def _before(self) -> Headline | None:
         before = self.period.before
         if before.since < self.period.now - self.sources.settings.stats_retention:
             return None
-        found = _headline(self._rates(before))
-        return found if found.attempts else None
-
-    def _series(self) -> Series:
-        period = self.period
-        told = self.stats.series(period.since, period.step, period.last, self._chosen)
-        places = {name: tuple(counts) for name, counts in told.items()}
-        return Series(begin=period.since, step=period.step, **places)
+        outcomes = self._outcomes(before)
+        if before.is_long:
+            tallied(self.stats.by_hour(before.since, before.last), self._chosen, outcomes)
+        else:
+            outcomes.add_all(self.stats.by_minute(before.since, before.last))
+        return outcomes.headline if outcomes.headline.attempts else None
 
     # -- what stands
 
@@ -222,11 +240,6 @@ class _Gathering:
             self.notes.append("Circuits, replays, the states of letters and parked tasks are those of all tasks.")
         if self.period.until < self.period.now:
             self.notes.append("The period is over; what waits is told as it is now.")
-
-
-def _headline(rates: Iterable[Rate]) -> Headline:
-    rates = list(rates)
-    return Headline(**{name: sum(getattr(rate, name) for rate in rates) for name in _COUNTS})
 
 
 def _reasons(tallies: Tallies) -> tuple[Reason, ...]:

@@ -3,7 +3,8 @@
 Durations are seconds, times unix seconds, shares 0 to 1. Foreign texts in it (messages, notes, filters) are without
 secrets already. Two clocks are in it:
 
-- *to the minute*: `headline`, `before`, `series`, and the counts of `kinds`;
+- *to the minute*, or where the period is longer than two days to the hour: `headline`, `before`, `series`, and the
+  counts of `kinds`;
 - *to the hour*, the first and the last hour whole: retries, times to recovery, reasons, batches, trends of groups. They
   begin at `hours_since`, a little before `since`.
 

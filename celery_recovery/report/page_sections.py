@@ -15,8 +15,8 @@ __all__ = ("SECTIONS", "advice")
 
 #: Rows of each table; the JSON form has more.
 KINDS, CURVES, GROUPS, REASONS, REPLAYS = 25, 8, 20, 20, 15
-#: Characters of a message.
-MESSAGE = 240
+#: Characters of a message. So few counts over time make no picture.
+MESSAGE, FEW = 240, 3
 
 
 def advice(report: Report) -> Markup:
@@ -117,7 +117,7 @@ def _group(one: Group, report: Report) -> Sequence[object]:
     message = tag("div", cut(visible(one.message), MESSAGE), class_="quiet") if one.message else ""
     about = tag("div", f"{one.fingerprint} · {one.error_type}" + _versions(one), class_="quiet")
     first, last = (f"{age(at, report.made_at)}" if at else "-" for at in (one.first_seen, one.last_seen))
-    trend = bars(one.trend, f"Deaths of {one.fingerprint}", "dead") if any(one.trend) else ""
+    trend = bars(one.trend, f"Deaths of {one.fingerprint}", "dead") if len(one.trend) > FEW and any(one.trend) else ""
     return joined((name, message, about)), count(one.deaths), trend, count(one.open), first, last
 
 
@@ -159,16 +159,17 @@ def replays(report: Report) -> Markup:
     if not sums.count:
         return joined((tag("p", "No letter was replayed."), *told)) if others else Markup("")
     head = tag("p", about_replays(sums))
-    columns = ("Replay", "By", "-Which", "#Published", "#Recovered", "#Died again", "State")
+    columns = ("Replay", "-Which", "#Published", "#Recovered", "#Died again", "State")
     rows = [_replay(one) for one in sums.latest[:REPLAYS]]
     return joined((head, table("The latest first; those begun in the period.", columns, rows), *told))
 
 
 def _replay(one: Replay) -> Sequence[object]:
-    name = joined((day(one.created_at), tag("div", one.id[:12], class_="quiet")))
+    by = f" by {one.by}" if one.by else ""
+    name = joined((day(one.created_at), by, tag("div", one.id[:12], class_="quiet")))
     which = joined((one.filter or "all", tag("div", one.reason, class_="quiet") if one.reason else ""))
     state = "stopped by its canary" if one.by_canary else one.state
-    return (name, one.by, which, f"{one.published:,} of {one.selected:,}", count(one.recovered), count(one.died), state)
+    return (name, which, f"{one.published:,} of {one.selected:,}", count(one.recovered), count(one.died), state)
 
 
 def batches(report: Report) -> Markup:

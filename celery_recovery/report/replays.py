@@ -64,26 +64,31 @@ def _replay(one: Operation, redact: Redactor) -> Replay:
     )
 
 
+#: Task, error type, exception, rule.
+_Kind = tuple[str, str, str, str]
+
+
 def drifts_of(letters: DeadLetterQueue, since: float, until: float, chosen: Callable[[str], bool]) -> tuple[Drift, ...]:
     """Letters that were called not retryable, replayed as they were, and have ended in the period; of the latest ones.
 
     Looks for `PATIENCE` seconds, so that a store of any size costs no more.
     """
     end = time.monotonic() + PATIENCE
-    found: Counter[tuple[str, str, str, str, bool]] = Counter()
+    found: Counter[tuple[_Kind, bool]] = Counter()
     for state in (LetterState.RECOVERED, LetterState.FAILED):
         where = Filter(state=(state,), reason=(Reason.NOT_RETRYABLE.value,))
         for one in _looked_through(letters, where, end if state is LetterState.FAILED else end - PATIENCE / 2):
             recovered, error = state is LetterState.RECOVERED, one.error
             was_replayed = recovered or one.replays  # one that was quick is not always noted as replayed
             if was_replayed and not one.edits and since <= one.changed_at <= until and chosen(one.task):
-                found[one.task, error.error_type.value, error.exception, error.rule, recovered] += 1
-    kinds = dict.fromkeys(key[:4] for key in found)
+                kind = (one.task, error.error_type.value, error.exception, error.rule)
+                found[kind, recovered] += 1
+                found[kind, False] += max(one.replays - 1, 0) if recovered else 0  # it had died in those
+    names = ("task", "error_type", "exception", "rule")
     drifts = [
-        Drift(task=task, error_type=kind, exception=exception, rule=rule,
-              recovered=found[task, kind, exception, rule, True], died=found[task, kind, exception, rule, False])
-        for task, kind, exception, rule in kinds
-    ]  # fmt: skip
+        Drift(**dict(zip(names, kind, strict=True)), recovered=found[kind, True], died=found[kind, False])
+        for kind in dict.fromkeys(kind for kind, _ in found)
+    ]
     drifts.sort(key=lambda one: (-one.recovered, -one.died, one.task, one.exception))
     return tuple(drifts[:MOST_DRIFTS])
 

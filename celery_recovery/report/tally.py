@@ -1,6 +1,6 @@
 """What was counted by the hour, added up: for each task and error type, and for each group, in bounded memory.
 
-An hour may have many groups, and a week very many. So after each hour the smallest groups beyond `MOST_GROUPS` are
+An hour may have many groups, and a week very many. So when there are twice as many as `MOST_GROUPS`, the smallest are
 dropped from those that are told apart; the sums by task and error type have them all the same.
 """
 
@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from celery_recovery.monitoring.measures import RECOVERIES
 from celery_recovery.report.estimate import quantile
+from celery_recovery.report.outcomes import Outcomes
 from celery_recovery.report.sections import Step
 
 __all__ = ("MOST_GROUPS", "GroupKey", "Tallies", "Tally", "Times", "tallied")
@@ -20,6 +22,8 @@ __all__ = ("MOST_GROUPS", "GroupKey", "Tallies", "Tally", "Times", "tallied")
 MOST_GROUPS = 5000
 
 Labels = tuple[str, ...]
+K = TypeVar("K")
+V = TypeVar("V")
 #: Task, error type, fingerprint.
 GroupKey = tuple[str, str, str]
 
@@ -104,10 +108,15 @@ class Tallies:
     batches: Counter[tuple[str, str]] = field(default_factory=Counter)
     #: Groups, or deaths in them, that are not told apart.
     is_cut: bool = False
+    #: Where attempts are added up; None: nowhere, they are read by the minute.
+    outcomes: Outcomes | None = None
 
     def add(self, hour: int, labels: Labels, count: int, chosen: Callable[[str], bool]) -> None:
         """One line of the hashes of `measures.py`; what is not known (a newer version has counted it) is left out."""
         match labels:
+            case ("attempts", task, kind, outcome):
+                if self.outcomes is not None:
+                    self.outcomes.add(hour, task, kind, outcome, count)
             case ("circuit", circuit, state):
                 self.circuits[circuit, state] += count
             case ("parked", _, "circuit", circuit):
@@ -125,23 +134,23 @@ class Tallies:
                     tally.reasons[reason] += count
                     tally.deaths[hour] += count
             case ("recovery", task, kind, end):
-                self.times.setdefault((task, kind), Times()).buckets[end] += count
+                _made(self.times, (task, kind), Times).buckets[end] += count
             case ("recovery_ms", task, kind):
-                self.times.setdefault((task, kind), Times()).milliseconds += count
+                _made(self.times, (task, kind), Times).milliseconds += count
             case ("batch", task, how):
                 self.batches[task, how] += count
 
-    def trim(self) -> None:
-        """Forget the smallest groups beyond `MOST_GROUPS`."""
-        if len(self.groups) > MOST_GROUPS:
+    def trim(self, at: int) -> None:
+        """Forget the smallest groups beyond `MOST_GROUPS`, if there are more than `at`."""
+        if len(self.groups) > at:
             self.is_cut = True
             largest = sorted(self.groups.items(), key=lambda item: -item[1].size)[:MOST_GROUPS]
             self.groups = dict(largest)
 
     def _both(self, task: str, kind: str, fingerprint: str) -> Iterable[Tally]:
-        yield self.kinds.setdefault((task, kind), Tally())
+        yield _made(self.kinds, (task, kind), Tally)
         if fingerprint:
-            yield self.groups.setdefault((task, kind, fingerprint), Tally())
+            yield _made(self.groups, (task, kind, fingerprint), Tally)
         else:
             self.is_cut = True
 
@@ -155,13 +164,25 @@ class Tallies:
         return found
 
 
-def tallied(lines: Iterable[tuple[int, Labels, int]], chosen: Callable[[str], bool] = lambda _: True) -> Tallies:
+def tallied(
+    lines: Iterable[tuple[int, Labels, int]],
+    chosen: Callable[[str], bool] = lambda _: True,
+    outcomes: Outcomes | None = None,
+) -> Tallies:
     """Add up what `SuccessRateMonitor.by_hour` tells, of the `chosen` tasks; circuits are those of all."""
-    tallies, last = Tallies(), 0
+    tallies, last = Tallies(outcomes=outcomes), 0
     for hour, labels, count in lines:
         if hour != last:
-            tallies.trim()
+            tallies.trim(2 * MOST_GROUPS)  # comparing them all is not for every hour
             last = hour
         tallies.add(hour, labels, count, chosen)
-    tallies.trim()
+    tallies.trim(MOST_GROUPS)
     return tallies
+
+
+def _made(known: dict[K, V], key: K, make: Callable[[], V]) -> V:
+    """The one of that key; `setdefault` would make one each time."""
+    found = known.get(key)
+    if found is None:
+        found = known[key] = make()
+    return found

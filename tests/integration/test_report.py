@@ -136,10 +136,22 @@ def test_a_part_of_the_week(shop: Recovery) -> None:
     assert len(made.notes) == 2
 
 
+def test_long_periods_are_read_by_the_hour(shop: Recovery) -> None:
+    """And say the same as two halves that are read by the minute."""
+    end = time.time() // 3600 * 3600
+    whole = shop.report(end - 60 * 3600, end)
+    halves = [shop.report(end - (30 + back) * 3600, end - back * 3600) for back in (30, 0)]
+    for name in ("attempts", "first_try", "recovered", "dead_lettered", "retried"):
+        assert getattr(whole.headline, name) == sum(getattr(half.headline, name) for half in halves) > 0
+    assert whole.before is not None
+    assert whole.before.attempts == shop.report(end - 120 * 3600, end - 60 * 3600).headline.attempts
+    assert sum(whole.series.failed) == whole.headline.failed_attempts
+
+
 def test_a_period_that_is_not_kept_any_more(shop: Recovery) -> None:
     """It is cut, and that is said; one that is gone altogether is refused."""
     made = shop.report("30d")
-    assert made.until - made.since == pytest.approx(7 * 86400, abs=120)
+    assert made.until - made.since == pytest.approx(7 * 86400, abs=3600)
     assert "recovery_stats_retention" in made.notes[0]
     with pytest.raises(ConfigurationError, match="older counts are not kept"):
         shop.report("30d", "20d")

@@ -67,7 +67,7 @@ def test_one_batch(monitor):
     monitor.flush()
     commands = monitor._client.info("commandstats")
     assert commands["cmdstat_exec"]["calls"] == 1
-    assert commands["cmdstat_hincrby"]["calls"] == 6  # three tasks, in this minute and in the totals
+    assert commands["cmdstat_hincrby"]["calls"] == 9  # three tasks, in this minute, this hour and the totals
     monitor.flush()
     assert monitor._client.info("commandstats")["cmdstat_exec"]["calls"] == 1
 

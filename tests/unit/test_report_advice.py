@@ -298,6 +298,14 @@ def test_calmer_circuits_are_accepted():
         assert policy.minimum_calls == 2 * settings.get("minimum_calls", CircuitPolicy().minimum_calls)
 
 
+def test_what_somebody_has_mended_need_not_be_retried():
+    """A group that was resolved recovers because of that."""
+    drift = Drift(task="a", error_type="validation", exception="x.E", rule="r", recovered=90, died=0)
+    resolved = group(task="a", exception="x.E", state="resolved")
+    assert said("retry_what_replays_recover", report(drifts=(drift,)))
+    assert not said("retry_what_replays_recover", report(drifts=(drift,), groups=(resolved,)))
+
+
 def test_a_first_version_brings_nothing():
     """Where nobody has seen another version before, a new group says nothing about it."""
     new = group(is_new=True, deaths=500, versions={"2": 500})

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from celery_recovery.report.estimate import at_least
 from celery_recovery.report.model import Advice, Report
+from celery_recovery.report.sections import Drift
 
 __all__ = ("retry_what_replays_recover", "use_recoverable_task", "write_rule")
 
@@ -44,7 +45,7 @@ def retry_what_replays_recover(report: Report) -> Iterator[Advice]:
     for one in report.drifts:
         ended = one.recovered + one.died
         least = at_least(one.recovered, ended)
-        if ended < REPLAYED or least < DRIFT_SHARE:
+        if ended < REPLAYED or least < DRIFT_SHARE or _is_resolved(report, one):
             continue
         yield Advice(
             rule="retry_what_replays_recover",
@@ -56,6 +57,14 @@ def retry_what_replays_recover(report: Report) -> Iterator[Advice]:
             place=f"an option of the task {one.task}",
             figures={"recovered": one.recovered, "ended": ended, "share_at_least": least},
         )
+
+
+def _is_resolved(report: Report, one: Drift) -> bool:
+    """Somebody has said that it was mended: of course its letters recover."""
+    return any(
+        group.state == "resolved" and (group.task, group.exception) == (one.task, one.exception)
+        for group in report.groups
+    )
 
 
 def use_recoverable_task(report: Report) -> Iterator[Advice]:

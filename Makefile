@@ -38,12 +38,13 @@ chaos: $(VENV)/.dev ## The long tests, death at every I/O step, a soak; MINUTES=
 oldest: $(VENV)-oldest/.test ## The life of a failing task, canvas and Flower, on the oldest Celery and Flower that are supported
 	$(VENV)-oldest/bin/pytest -q tests/unit/test_task.py tests/integration/test_life_of_a_failing_task.py \
 	  tests/integration/test_canvas.py -k "not rabbitmq"
-	$(VENV)-oldest/bin/pytest -q tests/integration/test_flower.py -k "not browser"
+	$(VENV)-oldest/bin/pytest -q tests/integration/test_flower.py tests/unit/test_doctor.py -k "not browser"
+	$(VENV)-oldest/bin/pytest -q tests/integration/test_django.py -k "put_back or call_command"
 
 $(VENV)-oldest/.test: pyproject.toml
 	@[ -n "$(PYTHON)" ] || { echo "No Python of 3.10 or newer with the venv module was found."; exit 1; }
 	$(PYTHON) -m venv $(VENV)-oldest
-	$(VENV)-oldest/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test]' 'celery[redis]==5.6.*' 'flower==2.0.*'
+	$(VENV)-oldest/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test]' 'celery[redis]==5.6.*' 'flower==2.0.*' 'django==4.2.*'
 	@touch $@
 
 .PHONY: lint

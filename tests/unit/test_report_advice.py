@@ -264,6 +264,22 @@ def test_settings_do_what_they_say(made):
         assert RecoveryPolicy(policies).course(None, info).retry.max_attempts == limit
 
 
+def test_never_both_fewer_attempts_and_more():
+    """The last attempt recovers three in ten, but so few come to it that all retries together recover next to none."""
+    few = kind(steps=steps((0, 10_000), (35, 65)), reasons={"exhausted": 70})
+    made = report(kinds=(few,))
+    assert [advice.figures["cap"] for advice in said("cap_attempts", made)] == [1]
+    assert not said("raise_attempts", made)
+    assert said("raise_attempts", report(kinds=(kind(steps=steps((50, 50), (35, 65)), reasons={"exhausted": 70}),)))
+
+
+def test_no_more_attempts_for_what_is_not_retried_as_a_rule():
+    """More than one attempt for such a type means "retry them all"."""
+    given = {"steps": steps((50, 50), (35, 65)), "reasons": {"exhausted": 70}}
+    assert said("raise_attempts", report(kinds=(kind(error_type="unknown", **given),)))
+    assert not said("raise_attempts", report(kinds=(kind(error_type="validation", **given),)))
+
+
 def test_a_cap_that_would_have_all_of_a_type_retried():
     """Of a type that is not retried as a rule, more than one attempt means "retry them all": no such advice."""
     given = {"error_type": "validation", "steps": steps((20, 100), (0, 100))}

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import pytest
+import redis
 from celery import Celery, states
 
 from celery_recovery import Letter, Recovery
@@ -55,9 +56,11 @@ class Real:
 
 
 @pytest.fixture(scope="module")
-def real(redis_server: RedisServer) -> Iterator[Real]:
+def real(redis_server: RedisServer, _databases: Iterator[int]) -> Iterator[Real]:
     """All cases are sent at once, to one worker with a pool of processes."""
-    url = redis_server.url(15)
+    url = redis_server.url(next(_databases))
+    with redis.Redis.from_url(url) as client:
+        client.flushdb()
     env = {"CELERY_BROKER_URL": url, "CELERY_RESULT_BACKEND": url}
     worker = Worker("tests.apps.alike", env=env, concurrency=2).wait_ready()
     try:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import Any
 
 __all__ = ("Absent", "NotOnTheBench")
 
 
-class NotOnTheBench(NotImplementedError):
+class NotOnTheBench(NotImplementedError, AttributeError):
     """`celery_recovery.testing` has no stand-in for this: test it with a real Redis and a worker."""
 
 
@@ -20,9 +20,5 @@ class Absent:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):  # copy, pickle and the like ask, and go on
             raise AttributeError(name)
-        refuse(f"`{name}` of the {self._what}")
-
-
-def refuse(what: str) -> NoReturn:
-    """Raise `NotOnTheBench`."""
-    raise NotOnTheBench(f"{what} is not in memory on a test bench: test it with a real Redis and a worker")
+        told = f"`{name}` of the {self._what} is not in memory on a test bench"
+        raise NotOnTheBench(f"{told}: test it with a real Redis and a worker")

@@ -12,6 +12,7 @@ from typing import Any
 
 from celery_recovery.checkpoint import Run
 from celery_recovery.exceptions import CheckpointFenced
+from celery_recovery.testing.absent import Absent
 from celery_recovery.testing.clock import FakeClock
 
 __all__ = ("MemoryCheckpoints",)
@@ -32,8 +33,10 @@ class _Entry:
     parts: dict[int, tuple[int, ...]] = field(default_factory=dict)
 
 
-class MemoryCheckpoints:
+class MemoryCheckpoints(Absent):
     """See `CheckpointStore`, whose methods these are. Durations are seconds."""
+
+    _what = "checkpoints"
 
     def __init__(self, clock: FakeClock, *, ttl: float, kept: float, most: int) -> None:
         self._clock = clock

@@ -14,6 +14,7 @@ from celery_recovery.dead_letters.letter import Letter
 from celery_recovery.dead_letters.scope import REPLAY
 from celery_recovery.dead_letters.state import FINISHED, LetterState
 from celery_recovery.dead_letters.store import LEASE, Added, Claim, Start
+from celery_recovery.testing.absent import Absent
 from celery_recovery.testing.clock import FakeClock
 
 __all__ = ("MemoryLetters",)
@@ -33,8 +34,10 @@ class _Entry:
     claimed_from: LetterState = _FAILED
 
 
-class MemoryLetters:
+class MemoryLetters(Absent):
     """See `DeadLetterStore`, whose methods these are."""
+
+    _what = "store of dead letters"
 
     def __init__(self, clock: FakeClock) -> None:
         self._clock = clock

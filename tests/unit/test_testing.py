@@ -700,16 +700,25 @@ class TestTheApp:
         app.conf.recovery_policies = {ErrorType.SYSTEM: RetryPolicy(max_attempts=2, base_delay=7, jitter=Jitter.NONE)}
         assert_dead_lettered(run_task(odd), ErrorType.SYSTEM, attempts=2, waited=7)
 
-    def test_what_is_not_there_says_so(self, app: Celery) -> None:
+    @pytest.mark.parametrize(
+        ("part", "name", "told"),
+        [
+            ("dead_letters", "count", "`count` of the operator's object"),
+            ("store", "stats", "`stats` of the store of dead letters"),
+            ("parked", "stats", "`stats` of the parked tasks"),
+            ("checkpoints", "iterate", "`iterate` of the checkpoints"),
+        ],
+    )
+    def test_what_is_not_there_says_so(self, app: Celery, part: str, name: str, told: str) -> None:
         """A body that asks for what only Redis has is told, by name, and not led astray."""
 
         @app.task(shared=False, base=RecoverableTask, name="shop.curious")
         def curious() -> None:
-            Recovery.of(app).dead_letters.count()
+            getattr(getattr(Recovery.of(app), part), name)()
 
         run = run_task(curious)
         assert isinstance(run.exception, NotOnTheBench)
-        assert "`count` of the operator's object" in str(run.exception)
+        assert told in str(run.exception)
 
     def test_log(self, flaky: Task, caplog: pytest.LogCaptureFixture) -> None:
         """The run has the lines of the log, with their fields."""

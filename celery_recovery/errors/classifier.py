@@ -19,10 +19,11 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from celery_recovery import clock
-from celery_recovery.errors.anatomy import Steps, chain_of, frames_of, nearest, steps_of
-from celery_recovery.errors.fingerprint import fingerprint
+from celery_recovery.errors.anatomy import Steps, chain_of, frames_of, lineage, steps_of
+from celery_recovery.errors.fingerprint import fingerprint, fingerprint_of
 from celery_recovery.errors.judgement import SEVERITY, UNKNOWN, Case, Ruling, UserRule, verdict_of
 from celery_recovery.errors.model import ErrorInfo, ErrorSeverity, ErrorType
+from celery_recovery.errors.places import package_of
 from celery_recovery.errors.reading import clean, mro_of, qualified_name, text_of
 from celery_recovery.errors.retry_after import bounded
 from celery_recovery.errors.rules import FAMILIES
@@ -37,6 +38,7 @@ Rule = Callable[[Any], "Answer | ErrorType"]
 Rules = Mapping[Any, Any] | Iterable[Rule]
 _F = TypeVar("_F", bound=Callable[[Any], Any])
 _CONTEXT, _CONTEXT_TEXT, _CODE = 20, 200, 100
+_LEVELS = 5
 
 
 class ErrorClassifier:
@@ -121,20 +123,21 @@ class ErrorClassifier:
             message=message,
             retry_after=_wait(verdict.retry_after),
             timestamp=timestamp,
-            fingerprint=(
-                fingerprint(task, chain, code or "", message, nearest(steps))
-                if ruling.exc is exc
-                else self._inner_fingerprint(ruling.exc, task, code or "", steps)
-            ),
+            fingerprint=self._fingerprint(exc, message, ruling, task, steps),
             class_chain=chain,
             frames=frames_of(steps),
             context=_context(verdict.context) if verdict.context else {},
         )
 
-    def _inner_fingerprint(self, source: BaseException, task: str, code: str, outer: Steps) -> str:
-        """Of what a wrapper was looked through to, found by way of the wrapper's traceback and its own."""
-        chain = chain_of(source, self._table)
-        return fingerprint(task, chain, code, text_of(source), nearest(outer, steps_of(source)))
+    def _fingerprint(self, exc: BaseException, message: str, ruling: Ruling, task: str, steps: Steps) -> str:
+        package = package_of(task)
+        line = lineage(exc, ruling.exc, self._table, package)
+        for _ in range(_LEVELS):  # a cause may be a wrapper of its own
+            if line[-1] is ruling.exc:
+                break
+            ruling = Case(self._table, self._user).judge(line[-1]) or ruling._replace(verdict=UNKNOWN, exc=line[-1])
+            line = line[:-1] + lineage(line[-1], ruling.exc, self._table, package)
+        return fingerprint_of(line, message, ruling.verdict, task, steps, self._table)
 
 
 def _only(classes: tuple[type[BaseException], ...], look: Callable[[Any], Any]) -> Rule:
@@ -185,7 +188,7 @@ def _unreadable(exc: Any, error: BaseException, timestamp: float) -> ErrorInfo:
         exception=name,
         message=f"<unreadable: {qualified_name(type(error))}>",
         timestamp=timestamp,
-        fingerprint=fingerprint("", (name,), "", "", []),
+        fingerprint=fingerprint("", name),
         class_chain=(name,),
     )
 

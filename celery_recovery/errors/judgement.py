@@ -119,13 +119,14 @@ def answer_of(rule: Verdict | Look, exc: BaseException) -> Answer:
 class Case:
     """One exception under judgement: remembers what was looked at, so that cycles end."""
 
-    __slots__ = ("_depth", "_seen", "_table", "_user")
+    __slots__ = ("_depth", "_seen", "_table", "_user", "_waitless")
 
     def __init__(self, table: Table, user: Sequence[UserRule]) -> None:
         self._table = table
         self._user = user
         self._seen: list[BaseException] = []
         self._depth = 0
+        self._waitless: BaseException | None = None  # asked for a wait, without success
 
     def judge(self, exc: BaseException) -> Ruling | None:
         """The ruling on `exc`; None when nothing is known."""
@@ -216,10 +217,13 @@ class Case:
 
     def _with_wait(self, ruling: Ruling) -> Ruling:
         verdict = ruling.verdict
-        if not verdict.retryable or verdict.retry_after is not None:
+        if not verdict.retryable or verdict.retry_after is not None or ruling.exc is self._waitless:
             return ruling
         wait = wait_of(ruling.exc)
-        return ruling if wait is None else ruling._replace(verdict=replace(verdict, retry_after=wait))
+        if wait is None:
+            self._waitless = ruling.exc
+            return ruling
+        return ruling._replace(verdict=replace(verdict, retry_after=wait))
 
 
 def _has_shape(exc: BaseException, plan: Plan) -> bool:

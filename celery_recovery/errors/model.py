@@ -74,7 +74,7 @@ class ErrorInfo:
     retry_after: float | None = None
     #: Unix time (seconds) at which the failure was understood.
     timestamp: float = 0.0
-    #: Groups failures that are the same; `"1:"` and 16 hex digits (the digit is the version).
+    #: Groups failures that are the same; `"2:"` and 16 hex digits (the digit is the version).
     fingerprint: str = ""
     #: Qualified class names of the exception and its explicit causes, outermost first.
     class_chain: tuple[str, ...] = ()

@@ -16,7 +16,10 @@ __all__ = (
     "attr",
     "cause_of",
     "clean",
+    "context_of",
     "has_attributes",
+    "is_of",
+    "is_written",
     "mro_of",
     "number",
     "qualified_name",
@@ -25,12 +28,17 @@ __all__ = (
 
 #: Characters of an exception's text that are kept.
 MESSAGE_LIMIT = 2000
+_CONTAINERS = (list, tuple, dict, set, frozenset, bytes, bytearray)
 _BIG = 4096  # items of a container argument beyond which `str(exc)` is not asked
 
+_HEAP = 1 << 9  # the flag of classes that are made while a program runs
+
 _mro = type.__dict__["__mro__"].__get__
+_flags = type.__dict__["__flags__"].__get__
 _module = type.__dict__["__module__"].__get__
 _qualname = type.__dict__["__qualname__"].__get__
 _cause = BaseException.__dict__["__cause__"].__get__
+_context = BaseException.__dict__["__context__"].__get__
 _args = BaseException.__dict__["args"].__get__
 
 
@@ -62,6 +70,12 @@ def cause_of(exc: BaseException) -> BaseException | None:
     return cause
 
 
+def context_of(exc: BaseException) -> BaseException | None:
+    """What was being handled when it was raised, even if that is not to be shown (`from None`)."""
+    context: BaseException | None = _context(exc)
+    return context
+
+
 def args_of(exc: BaseException) -> tuple[Any, ...]:
     """`exc.args` as the interpreter holds them."""
     args: tuple[Any, ...] = _args(exc)
@@ -80,6 +94,16 @@ def mro_of(cls: type) -> tuple[type, ...]:
     """The real MRO, whatever the metaclass says."""
     mro: tuple[type, ...] = _mro(cls)
     return mro
+
+
+def is_of(exc: BaseException, classes: tuple[type, ...]) -> bool:
+    """`isinstance` that does not ask the instance."""
+    return any(cls is one for cls in _mro(type(exc)) for one in classes)
+
+
+def is_written(cls: type) -> bool:
+    """Is the class written in Python, and not part of the interpreter?"""
+    return bool(_flags(cls) & _HEAP)
 
 
 def qualified_name(cls: type) -> str:
@@ -102,10 +126,9 @@ def text_of(exc: BaseException) -> str:
     """`str(exc)`, cleaned and cut; a note in angle brackets when it cannot be had."""
     try:
         args = _args(exc)
-        if any(
-            isinstance(arg, (list, tuple, dict, set, frozenset, bytes, bytearray)) and len(arg) > _BIG for arg in args
-        ):
-            return clean(reprlib.repr(args[0] if len(args) == 1 else args))
+        for arg in args:
+            if isinstance(arg, _CONTAINERS) and len(arg) > _BIG:
+                return clean(reprlib.repr(args[0] if len(args) == 1 else args))
         text = str(exc)
         # A subclass of str may lie about slicing and joining; its plain copy does not.
         return clean(text if type(text) is str else str.__str__(text))

@@ -24,6 +24,7 @@ from celery_recovery.dead_letters.received import HEADER, KEPT_PROPERTIES, VERSI
 from celery_recovery.errors.fingerprint import fingerprint
 from celery_recovery.errors.model import ErrorInfo, ErrorSeverity, ErrorType
 from celery_recovery.errors.reading import clean, qualified_name, text_of
+from celery_recovery.errors.wording import normal_message
 
 __all__ = ("RawLetter", "Refusal", "letter_of", "letter_of_item", "message_in")
 
@@ -72,7 +73,7 @@ class Refusal(NamedTuple):
             exception=self.exception,
             message=self.message,
             timestamp=time.time(),
-            fingerprint=fingerprint(task, (self.exception,), self.rule, self.message, ()),
+            fingerprint=fingerprint(task, self.exception, self.rule, normal_message(self.message)),
             class_chain=(self.exception,),
         )
 

@@ -17,13 +17,19 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
-from tests.grouping import bugs_crm, bugs_feeds, bugs_flow, bugs_shop
+from tests.grouping import bugs_crm, bugs_feeds, bugs_flow, bugs_shop, bugs_solo
 from tests.grouping.deploy import RELEASES, installed
-from tests.grouping.model import Bug, ClosedPort, Document, Folder, Page, Sample
+from tests.grouping.model import Bug, ClosedPort, Document, Folder, Page, Part, Sample
 
-__all__ = ("collected", "is_held_out")
+__all__ = ("collected",)
 
-_APPS = {"shop": bugs_shop.BUGS, "feeds": bugs_feeds.BUGS, "crm": bugs_crm.BUGS, "flow": bugs_flow.BUGS}
+_APPS = {
+    "shop": bugs_shop.BUGS,
+    "feeds": bugs_feeds.BUGS,
+    "crm": bugs_crm.BUGS,
+    "flow": bugs_flow.BUGS,
+    "solo": bugs_solo.BUGS,
+}
 
 
 class Setting(NamedTuple):
@@ -47,7 +53,7 @@ _SETTINGS = (
         Setting("base", "checked"),
         Setting("base", "grouped"),
         Setting("retried openly"),
-    ),  # fmt: skip
+    ),
     (
         Setting("base", "run_job"),
         Setting("base", "in_thread"),
@@ -57,9 +63,11 @@ _SETTINGS = (
 )
 
 
-def is_held_out(family: str) -> bool:
-    """Half of the families were not looked at while the rules were made; which, a hash has chosen."""
-    return hashlib.sha256(family.encode()).digest()[0] % 2 == 1
+def _part_of(app: str, family: str) -> Part:
+    """A hash has chosen what was held out."""
+    if app == "solo":
+        return Part.LAST
+    return Part.HELD_OUT if hashlib.sha256(family.encode()).digest()[0] % 2 else Part.SEEN
 
 
 def collected() -> list[Sample]:
@@ -84,9 +92,13 @@ def _of_app(app: str, world: _World, below: Path) -> Iterator[Sample]:
                 call = job if not setting.way else lambda *a, job=job, way=setting.way: getattr(jobs, way)(job, a)
                 name = "+".join(part for part in (setting.release, setting.way) if part)
                 yield Sample(
-                    label=bug.label, family=bug.family, app=app, task=f"{app}.work", setting=name,
+                    label=bug.label,
+                    part=_part_of(app, bug.family),
+                    app=app,
+                    task=f"{app}.work",
+                    setting=name,
                     exc=_caught(call, [world.made(one) for one in arguments], bug.label),
-                )  # fmt: skip
+                )
 
 
 def _possible(bug: Bug) -> bool:

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ("Bug", "ClosedPort", "Document", "Folder", "Page", "Sample")
+__all__ = ("Bug", "ClosedPort", "Document", "Folder", "Page", "Part", "Sample")
+
+
+class Part(str, enum.Enum):
+    """What a family of bugs was to the rules of fingerprints; printed as the head of a column."""
+
+    #: The rules were made looking at these.
+    SEEN = "F1 seen"
+    #: Looked at when the rules stood; what they showed then has changed two rules.
+    HELD_OUT = "F1 held out"
+    #: Written when the rules stood again.
+    LAST = "F1 written last"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +77,7 @@ class Sample:
     """One exception with the label that it should be grouped by."""
 
     label: str
-    family: str
+    part: Part
     app: str
     task: str
     setting: str

@@ -99,7 +99,7 @@ def persistent(fn):
         for _ in range(3):
             try:
                 return fn(*args, **kwargs)
-            except Exception as exc:
+            except Exception as exc:  # noqa: BLE001
                 last = exc
         raise GaveUp(f"{fn.__name__}: gave up after 3 attempts") from last
 
@@ -131,8 +131,8 @@ def checked(job, args):
 def grouped(job, args):
     try:
         return job(*args)
-    except Exception as exc:
-        raise ExceptionGroup("unhandled errors of a batch", [exc]) from None
+    except Exception as exc:  # noqa: BLE001
+        raise ExceptionGroup("unhandled errors of a batch", [exc]) from None  # noqa: F821
 
 
 def in_thread(job, args):

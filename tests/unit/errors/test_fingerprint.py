@@ -8,7 +8,8 @@ import textwrap
 import pytest
 
 from celery_recovery.errors import classify
-from celery_recovery.errors.fingerprint import normal_message, place_name
+from celery_recovery.errors.functions import place_name
+from tests.unit.errors.sources import caught, module
 
 SHOP = """
     def helper(order):
@@ -22,104 +23,48 @@ SHOP = """
 """
 
 
-def _module(path: str, source: str, name: str | None = None) -> dict:
-    """A module's namespace, as if imported from `path`."""
-    namespace = {} if name is None else {"__name__": name}
-    exec(compile(textwrap.dedent(source), path, "exec"), namespace)
-    return namespace
-
-
-def _caught(call, *args):
-    try:
-        call(*args)
-    except Exception as exc:  # noqa: BLE001
-        return exc
-    raise AssertionError("nothing was raised")
-
-
 def _print(call, *args, task="shop.charge") -> str:
-    return classify(_caught(call, *args), task=task).fingerprint
+    return classify(caught(call, *args), task=task).fingerprint
 
 
 def test_its_form_is_version_and_sixteen_hex_digits():
     """Readers can tell the version."""
-    assert re.fullmatch(r"1:[0-9a-f]{16}", classify(ValueError("x")).fingerprint)
+    assert re.fullmatch(r"2:[0-9a-f]{16}", classify(ValueError("x")).fingerprint)
 
 
 def test_it_is_the_same_in_every_process():
     """Nothing of it depends on hash seeds or addresses."""
-    assert classify(ValueError("order 7"), task="shop.charge").fingerprint == "1:dcaa06f0ba501f77"
-
-
-@pytest.mark.parametrize(
-    ("one", "two"),
-    [
-        ("order 17 not found", "order 99123 not found"),
-        ("user 3f2504e0-4f89-11d3-9a0c-0305e82c3301 gone", "user 9b2d7c1a-0000-41d3-8a0c-feedfacecafe gone"),
-        ("at 0x7f3a5c0dbeef", "at 0x55d0"),
-        ("commit deadbee1 lost", "commit 0f00ba4 lost"),
-        ("no 'apple' in 'basket'", "no 'pear' in 'box of wood'"),
-        ('no "apple"', 'no "pear and plum"'),
-        ("mail to ann@example.com bounced", "mail to bob.b@mail.example.org bounced"),
-        ("GET https://a.example/x?id=1&n=bob failed", "GET http://b.example:8080/y/z failed"),
-        ("connect to 10.0.0.1:5432 refused", "connect to 192.168.7.9:6543 refused"),
-        ("connect to fe80::1ff:fe23:4567:890a refused", "connect to fe80::2 refused"),
-        ("cannot open /var/lib/app/a.csv now", "cannot open /tmp/b/c.txt now"),
-        (r"cannot open C:\data\a.csv now", r"cannot open D:\x.csv now"),
-        ("since 2024-01-01T10:00:00Z down", "since 2026-11-23 18:05:01.123 down"),
-        ("ids 1, 2, 3 missing", "ids 4 missing"),
-        ("took 3.5 s", "took 1200 s"),
-        ("worker-12 lost", "worker-7 lost"),
-        ("key 'a" + "b" * 600, "key 'c" + "d" * 700),
-    ],
-)
-def test_variable_parts_do_not_count(one, two):
-    """Messages that differ in ids, addresses, times and quotations are the same message."""
-    assert normal_message(one) == normal_message(two)
-
-
-@pytest.mark.parametrize(
-    ("one", "two"),
-    [
-        ("order 17 not found", "user 17 not found"),
-        ("connection refused", "connection reset"),
-        ("can't read it", "can't write it"),
-        ("no 'apple' in stock", "no 'apple' on offer"),
-    ],
-)
-def test_words_count(one, two):
-    """Messages that differ in words are different."""
-    assert normal_message(one) != normal_message(two)
+    assert classify(ValueError("order 7"), task="shop.charge").fingerprint == "2:1af284a4a33300a2"
 
 
 def test_changing_ids_group():
     """The same line with another id is the same bug."""
-    shop = _module("/srv/app/shop.py", SHOP)
+    shop = module("/srv/app/shop.py", SHOP)
     assert _print(shop["charge"], 17) == _print(shop["charge"], 99)
 
 
 def test_lines_may_shift():
     """Comments above the line change nothing."""
-    one, two = _module("/srv/app/shop.py", SHOP), _module("/srv/app/shop.py", "# more\n" * 30 + textwrap.dedent(SHOP))
+    one, two = module("/srv/app/shop.py", SHOP), module("/srv/app/shop.py", "# more\n" * 30 + textwrap.dedent(SHOP))
     assert _print(one["charge"], 1) == _print(two["charge"], 1)
 
 
 def test_installations_group():
     """Where the code was installed changes nothing, with and without a module's name."""
     for name in (None, "app.shop"):
-        one, two = _module("/srv/app-17/app/shop.py", SHOP, name), _module("/home/x/releases/9/app/shop.py", SHOP, name)
+        one, two = module("/srv/app-17/app/shop.py", SHOP, name), module("/home/x/releases/9/app/shop.py", SHOP, name)
         assert _print(one["charge"], 1) == _print(two["charge"], 1)
 
 
 def test_callers_of_one_helper_stay_apart():
     """Two bugs that fail in the same helper differ by who called it."""
-    shop = _module("/srv/app/shop.py", SHOP)
+    shop = module("/srv/app/shop.py", SHOP)
     assert _print(shop["charge"], 1) != _print(shop["refund"], 1)
 
 
 def test_tasks_stay_apart():
     """The same failure in another task is another group."""
-    shop = _module("/srv/app/shop.py", SHOP)
+    shop = module("/srv/app/shop.py", SHOP)
     assert _print(shop["charge"], 1, task="a") != _print(shop["charge"], 1, task="b")
 
 
@@ -153,8 +98,8 @@ def test_wrappers_group():
         def task(inner):
             inner()
     """
-    shop = _module("/srv/app/shop.py", source.replace("bare", "attempt").replace("def wrapped", "def other"))
-    wrapping = _module("/srv/app/shop.py", source.replace("def wrapped", "def attempt"))
+    shop = module("/srv/app/shop.py", source.replace("bare", "attempt").replace("def wrapped", "def other"))
+    wrapping = module("/srv/app/shop.py", source.replace("def wrapped", "def attempt"))
     bare = _print(shop["task"], shop["attempt"])
     assert _print(wrapping["task"], wrapping["attempt"]) == bare
 
@@ -172,7 +117,7 @@ def test_decorators_do_not_count():
     decorated = deco(charge)
     """
     )
-    shop = _module("/srv/app/shop.py", source)
+    shop = module("/srv/app/shop.py", source)
     assert _print(shop["decorated"], 1) == _print(shop["charge"], 1)
 
 
@@ -184,7 +129,7 @@ def test_recursion_counts_once():
                 raise ValueError("bottom")
             fall(left - 1)
     """
-    shop = _module("/srv/app/shop.py", source)
+    shop = module("/srv/app/shop.py", source)
     assert _print(shop["fall"], 3) == _print(shop["fall"], 20)
 
 
@@ -198,11 +143,11 @@ def test_frames_of_libraries_do_not_count():
             raise ConnectionResetError(104, "reset")
     """
     other = library.replace("fail", "_do_fail")
-    one = _module("/venv/lib/python3.11/site-packages/client/api.py", library)
-    two = _module("/venv/lib/python3.11/site-packages/client/v2/api.py", other)
+    one = module("/venv/lib/python3.11/site-packages/client/api.py", library)
+    two = module("/venv/lib/python3.11/site-packages/client/v2/api.py", other)
     calls = []
     for client in (one, two):
-        shop = _module("/srv/app/shop.py", "def charge(get):\n    get()\n")
+        shop = module("/srv/app/shop.py", "def charge(get):\n    get()\n")
         calls.append(_print(shop["charge"], client["get"]))
     assert calls[0] == calls[1]
 
@@ -215,8 +160,8 @@ def test_classes_stay_apart():
 def test_library_frames_count_where_there_are_no_others():
     """An error that never touched the application's code is told apart by the library's functions."""
     site = "/venv/lib/python3.11/site-packages/client/api.py"
-    client = _module(site, "def get():\n    raise ValueError('x')\n\ndef put():\n    raise ValueError('x')\n")
-    frames = [_caught(client[name]) for name in ("get", "put")]
+    client = module(site, "def get():\n    raise ValueError('x')\n\ndef put():\n    raise ValueError('x')\n")
+    frames = [caught(client[name]) for name in ("get", "put")]
     for exc in frames:  # drop this test's own frames
         exc.__traceback__ = exc.__traceback__.tb_next
     assert classify(frames[0]).fingerprint != classify(frames[1]).fingerprint
@@ -233,15 +178,14 @@ def test_library_frames_count_where_there_are_no_others():
         ("<string>", "__main__", "<string>:run"),
     ],
 )
-def test_places_are_named_by_module(filename, module, name):
+def test_places_are_named_bymodule(filename, module, name):
     """The module's dotted name where it fits the file, else the file's own name."""
     assert place_name(filename, module, "run") == name
 
 
 def test_a_traceback_of_python_only_is_library():
-    """Python's own frames are never the application's."""
-    import json
-
-    exc = _caught(json.loads, "{")
-    other = _caught(lambda: json.loads("{"))
-    assert classify(exc).fingerprint == classify(other).fingerprint  # <lambda> counts as a decorator's frame
+    """Python's own frames are never the application's: the nearest that is not is where it happened."""
+    shop = module("/srv/app/shop.py", "import json\n\ndef read(text):\n    return json.loads(text)\n")
+    cut, empty = caught(shop["read"], '{"a": 1'), caught(shop["read"], "")
+    assert classify(cut).frames != classify(empty).frames
+    assert classify(cut).fingerprint == classify(empty).fingerprint

@@ -63,7 +63,7 @@ def _checked(info: ErrorInfo) -> ErrorInfo:
     text.encode("utf-8")
     assert ErrorInfo.from_dict(json.loads(text)) == info
     assert len(info.message) <= MESSAGE_LIMIT
-    assert info.fingerprint.startswith("1:")
+    assert info.fingerprint.startswith("2:")
     assert len(info.fingerprint) == 18
     assert isinstance(info.traceback, str)
     return info

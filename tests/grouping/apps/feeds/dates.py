@@ -2,7 +2,7 @@ from datetime import date, datetime
 
 
 def _parsed(text, form):
-    return datetime.strptime(text, form)
+    return datetime.strptime(text, form)  # noqa: DTZ007
 
 
 def opened_on(text):  # seam
@@ -15,5 +15,4 @@ def closed_on(text):  # seam
 
 def delivered_at(text):  # seam
     day, _, hour = text.partition(" ")
-    moment = datetime.fromisoformat(hour) if "T" in hour else date.fromisoformat(day)
-    return moment
+    return datetime.fromisoformat(hour) if "T" in hour else date.fromisoformat(day)

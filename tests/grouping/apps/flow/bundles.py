@@ -19,7 +19,7 @@ def _all(parts):
     for part in parts:
         try:
             _deliver(part)
-        except Exception as exc:
+        except Exception as exc:  # noqa: BLE001
             errors.append(exc)
     return errors
 

@@ -7,4 +7,4 @@ def teams(players):  # seam
 
 
 def nicknames(players):  # seam
-    return list(map(lambda player: player["nick"].upper(), players))
+    return list(map(lambda player: player["nick"].upper(), players))  # noqa: C417

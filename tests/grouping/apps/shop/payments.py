@@ -28,8 +28,7 @@ def charge(payload):  # seam
 
 
 def refund(payload):  # seam
-    customer = require(payload, "customer")
-    return customer
+    return require(payload, "customer")
 
 
 def settle(account, provider):  # seam
@@ -37,7 +36,7 @@ def settle(account, provider):  # seam
     if said is not None:
         raise PaymentFailed(f"payment of account {account['id']} by {provider} failed: {said}")
     if account["frozen"]:
-        raise Frozen("account %(id)s of %(owner)s is frozen since %(since)s" % account)
+        raise Frozen("account %(id)s of %(owner)s is frozen since %(since)s" % account)  # noqa: UP031
 
 
 def _ask(account):

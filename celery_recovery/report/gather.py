@@ -28,7 +28,7 @@ from celery_recovery.report.advice import advise
 from celery_recovery.report.circuits import circuits_of
 from celery_recovery.report.groups import grouped
 from celery_recovery.report.kinds import Limits, kinds_of
-from celery_recovery.report.model import Headline, Report, Standing
+from celery_recovery.report.model import LONG, Headline, Report, Standing
 from celery_recovery.report.outcomes import Outcomes
 from celery_recovery.report.replays import drifts_of, replays_of
 from celery_recovery.report.sections import Batch, Reason
@@ -39,8 +39,6 @@ __all__ = ("Sources", "gather")
 
 #: Widths of the places in a series, seconds, and how many places there are at most.
 STEPS, PLACES = (60, 300, 900, 1800, 3600, 3 * 3600, 6 * 3600, 86400), 60
-#: Seconds of a period beyond which attempts are read by the hour: the minutes of a week are 10,080 hashes.
-LONG = 48 * 3600.0
 
 
 class Sources(Protocol):

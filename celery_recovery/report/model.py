@@ -19,7 +19,10 @@ from typing import Any
 
 from celery_recovery.report.sections import Batch, Circuit, Drift, Group, Kind, Reason, Replays
 
-__all__ = ("Advice", "Headline", "Report", "Series", "Standing")
+__all__ = ("LONG", "Advice", "Headline", "Report", "Series", "Standing")
+
+#: Seconds of a period beyond which attempts, too, are read by the hour: the minutes of a week are 10,080 hashes.
+LONG = 48 * 3600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

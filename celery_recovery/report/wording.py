@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from celery_recovery.report.model import Report
+from celery_recovery.report.model import LONG, Report
 from celery_recovery.report.sections import Replays, Step
 from celery_recovery.text import age, duration, moment
 
@@ -90,9 +90,11 @@ def about_replays(sums: Replays) -> str:
 def about_counts(report: Report) -> tuple[str, ...]:
     """How it is counted, in sentences; then what is missing in this very report."""
     hours = f"from {day(report.hours_since)} UTC on, to the end of the last hour"
+    long = report.until - report.since > LONG
+    by_hour = "All is" if long else "Retries, times to recovery, reasons, groups and batches are"
     return (
         "A killed process takes along what it counted in its last seconds (recovery_stats_interval).",
-        f"Retries, times to recovery, reasons, groups and batches are counted by the hour: {hours}.",
+        f"{by_hour} counted by the hour: {hours}.",
         "Times to recovery are estimates from buckets.",
         _WASTED,
         _NOT_COUNTED,

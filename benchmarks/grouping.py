@@ -1,6 +1,9 @@
 """How well fingerprints group failures, beside the rules of other systems; exit status 1 if any of them groups better.
 
-    python benchmarks/grouping.py [--misses]        # also list the bugs that ours splits or mixes
+    python benchmarks/grouping.py [--misses] [--bare]
+
+`--misses` also lists the bugs that ours splits or mixes; `--bare` leaves out what came through decorators, wrappers and
+other ways of calling, so that only data, places and lines differ.
 
 The exceptions are real and were really raised: by small applications (`tests/grouping/apps`), installed as releases
 that differ, and run bare and through wrappers. Each has the bug that it comes from as its label. Of all pairs in one
@@ -26,6 +29,7 @@ from tests.grouping.rivals import RIVALS
 from tests.grouping.scoring import score
 
 _OURS = "ours"
+_BARE = frozenset({"base", "shifted", "reordered", "installed", "moved"})
 
 
 def _ours(sample: Sample) -> str:
@@ -51,8 +55,9 @@ def main() -> int:
     """Print the table; 1 if a rival's F1 is not below ours."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--misses", action="store_true", help="list the bugs that ours splits or mixes")
-    misses = parser.parse_args().misses
-    samples = collected()
+    parser.add_argument("--bare", action="store_true", help="only exceptions that came through no wrapper")
+    options = parser.parse_args()
+    samples = [sample for sample in collected() if not options.bare or sample.setting in _BARE]
     rules: dict[str, Callable[[Sample], str]] = {_OURS: _ours, **RIVALS}
     print(f"{len(samples)} exceptions of {len({sample.label for sample in samples})} bugs")
     print(f"{'rule':46} {'groups':>6} {'precision':>9} {'recall':>6}   {'F1':>5}  " + "  ".join(Part))
@@ -67,7 +72,7 @@ def main() -> int:
             parts.append(f"{score(*zip(*its, strict=True)).f1:{len(part)}.3f}")
         figures = f"{whole.groups:6} {whole.precision:9.3f} {whole.recall:6.3f}   {whole.f1:5.3f}"
         print(f"{name:46} {figures}  {'  '.join(parts)}")
-        if misses and name == _OURS:
+        if options.misses and name == _OURS:
             _misses(samples, groups)
     return 0 if max(found, key=found.__getitem__) == _OURS else 1
 

@@ -6,6 +6,7 @@ import json
 import os
 import resource
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,10 @@ from celery_recovery.exceptions import ConfigurationError, StoreUnavailable
 from celery_recovery.report.model import Report
 from tests.hostile import active_content
 from tests.integration.jobs_client import MODULE, Jobs, eventually
+from tests.integration.test_circuits import Circuits
 from tests.integration.test_cli import Cli, Here, store_letters
 from tests.letters import letter
+from tests.services import Worker
 from tests.weeks import CHARGE, PARSE, SYNC, write_week
 
 pytestmark = pytest.mark.redis
@@ -217,6 +220,30 @@ def test_a_circuit_that_somebody_forced(redis_jobs: Jobs) -> None:
     circuits.set("bank", CircuitEvent.FORCE_OPEN, by="anna")
     (bank,) = Recovery.of(redis_jobs.app).report("1h").circuits
     assert (bank.state, bank.openings, bank.intervals[-1].state) == ("forced_open", 1, "forced_open")
+
+
+def test_an_outage(worker: Callable[..., Worker], redis_url: str, other_redis_url: str) -> None:
+    """When the circuit was open, how often tasks were parked for it, and that no letter came of it."""
+    circuits = Circuits(worker, redis_url, other_redis_url)
+    circuits.worker(concurrency=2)
+    tokens = circuits.broken(count=12)
+    eventually(lambda: circuits.waiting() >= 8, what="tasks wait outside")
+    recovery = Recovery.of(circuits.app)
+
+    def told() -> Any:
+        found = recovery.report("1h").circuits
+        return found[0] if found and found[0].parked >= 8 and found[0].waiting else None
+
+    during = eventually(told, what="the count of parked tasks")
+    assert (during.name, during.from_closed) == ("dependency", 1)
+    assert during.intervals[0].cause == "consecutive_failures"
+    circuits.back()
+    circuits.done(tokens)
+    after = eventually(lambda: recovery.report("1h") if recovery.report("1h").headline.ended == 12 else None)
+    (circuit,) = after.circuits
+    assert (circuit.state, circuit.waiting, after.headline.dead_lettered) == ("closed", 0, 0)
+    assert circuit.open_seconds >= 1
+    assert circuit.intervals[-1].end <= after.until
 
 
 # -- the command

@@ -90,6 +90,8 @@ class ErrorGroup:
     queues: Mapping[str, int] = field(default_factory=dict)
     workers: Mapping[str, int] = field(default_factory=dict)
     versions: Mapping[str, int] = field(default_factory=dict)
+    #: Version of the code -> its first death in it.
+    versions_since: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def last_hour(self) -> int:
@@ -99,7 +101,7 @@ class ErrorGroup:
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form."""
         plain = {name: getattr(self, name) for name in self.__slots__}
-        parts = {name: dict(plain[name]) for name in ("queues", "workers", "versions")}
+        parts = {name: dict(plain[name]) for name in ("queues", "workers", "versions", "versions_since")}
         return {**plain, **parts, "state": self.state.value, "trend": list(self.trend)}
 
 
@@ -261,10 +263,12 @@ def _group(
         queues=_part(parts, "queue"),
         workers=_part(parts, "worker"),
         versions=_part(parts, "version"),
+        versions_since={version: at for version, at in _part(parts, "since", float).items() if version != "…"},
         **{name: record.get(name, "") for name in _TEXTS},
     )
 
 
-def _part(parts: Mapping[str, str], name: str) -> dict[str, int]:
-    counts = Counter({field.partition(" ")[2]: int(n) for field, n in parts.items() if field.startswith(f"{name} ")})
-    return dict(counts.most_common())
+def _part(parts: Mapping[str, str], name: str, kind: type[Any] = int) -> dict[str, Any]:
+    """What is kept of each value of one kind, the largest first."""
+    found = {field.partition(" ")[2]: kind(n) for field, n in parts.items() if field.startswith(f"{name} ")}
+    return dict(Counter(found).most_common())

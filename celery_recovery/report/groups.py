@@ -100,6 +100,7 @@ def _group(
         regressed_in=one.regressed_in,
         queues=_first(one.queues),
         versions=_first(one.versions),
+        versions_since=dict(one.versions_since),
         reasons=dict(tally.reasons),
         trend=_trend(deaths, since, until, step),
         steps=tally.steps,

@@ -100,6 +100,8 @@ class Group:
     #: Deaths by queue and by version of the code, of all time.
     queues: Mapping[str, int] = field(default_factory=dict)
     versions: Mapping[str, int] = field(default_factory=dict)
+    #: Version -> its first death in it.
+    versions_since: Mapping[str, float] = field(default_factory=dict)
     #: Deaths by reason, and in each `Report.group_step` seconds.
     reasons: Mapping[str, int] = field(default_factory=dict)
     trend: tuple[int, ...] = ()

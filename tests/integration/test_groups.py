@@ -65,6 +65,7 @@ class TestCounted:
         assert (group.count, group.total, group.newest_id) == (0, 2, "")
         assert group.last_seen - group.first_seen == pytest.approx(7200, abs=5)
         assert (dict(group.queues), dict(group.versions)) == ({"fast": 1, "slow": 1}, {"v2": 1})
+        assert dict(group.versions_since) == {"v2": group.last_seen}
         assert (sum(group.trend), group.task, group.error_type) == (2, "orders.charge", "network")
 
     def test_duplicates_do_not_count(self, store):

@@ -39,7 +39,7 @@ def circuit(intervals: list[tuple[float, float, str]] = [], **known: Any) -> Cir
     return Circuit(**{**plain, "intervals": found, **known})
 
 
-OLDER = group("1:b", first_seen=1.0, versions={"1": 1})
+OLDER = group("1:b", first_seen=1.0, versions={"1": 1, "2": 1}, versions_since={"1": 1.0, "2": 5.0})
 FLAPPING = [(3000 - 100 * n, 2990 - 100 * n, "open") for n in range(5)]
 
 #: Rule -> figures that are just enough, and the same with one less.
@@ -56,8 +56,8 @@ EDGES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "poison": ({"kinds": (kind(reasons={"poison": 1}),)}, {"kinds": (kind(reasons={"exhausted": 9}),)}),
     "regression": ({"groups": (group(is_regression=True),)}, {"groups": (group(deaths=900),)}),
     "mend_version": (
-        {"groups": (group(is_new=True, deaths=20, versions={"2": 20}), OLDER)},
-        {"groups": (group(is_new=True, deaths=19, versions={"2": 19}), OLDER)},
+        {"groups": (group(is_new=True, deaths=20, versions={"2": 20}, versions_since={"2": 9.0}), OLDER)},
+        {"groups": (group(is_new=True, deaths=19, versions={"2": 19}, versions_since={"2": 9.0}), OLDER)},
     ),
     "replays_die": (
         {"replays": Replays(latest=(replay(died=18, recovered=2),))},
@@ -326,7 +326,7 @@ def test_what_somebody_has_mended_need_not_be_retried():
 
 def test_a_first_version_brings_nothing():
     """Where nobody has seen another version before, a new group says nothing about it."""
-    new = group(is_new=True, deaths=500, versions={"2": 500})
+    new = group(is_new=True, deaths=500, versions={"2": 500}, versions_since={"2": 9.0})
     assert not said("mend_version", report(groups=(new,)))
-    younger = group("1:b", first_seen=MADE_AT, versions={"3": 1})
+    younger = group("1:b", first_seen=1.0, versions={"2": 4, "3": 1}, versions_since={"2": 8.0, "3": 10.0})
     assert not said("mend_version", report(groups=(new, younger)))

@@ -30,13 +30,16 @@ POISON = 1
 
 
 def mend_version(report: Report) -> Iterator[Advice]:
-    """A group that is new, and has died in one version of the code only, while others died in another one before."""
+    """A group that is new, and has died in one version of the code only, which is not the first that is known of."""
+    since: dict[str, float] = {}
+    for version, at in (pair for group in report.groups for pair in group.versions_since.items()):
+        since[version] = min(at, since.get(version, at))
+    first = min(since.values(), default=0.0)
     for group in report.groups:
         versions = [version for version in group.versions if version]
         if not group.is_new or len(versions) != 1 or group.deaths < VERSION_DEATHS or group.state != "open":
             continue
-        earlier = {name for one in report.groups if one.first_seen < group.first_seen for name in one.versions}
-        if earlier <= {versions[0]}:
+        if since.get(versions[0], first) <= first:
             continue
         yield Advice(
             rule="mend_version",

@@ -8,12 +8,17 @@ local function forget_group(fingerprint)
 end
 
 -- One more death from this queue, worker, version of the code. Beyond so many different ones they are counted as one.
-local function count_parts(key, parts)
+-- Of a version it is kept when it was met first.
+local function count_parts(key, parts, died_at)
   for name, value in pairs(parts) do
     if value ~= '' then
       local field = name .. ' ' .. value
       if redis.call('HEXISTS', key, field) == 0 and redis.call('HLEN', key) >= MOST_PARTS then field = name .. ' …' end
       redis.call('HINCRBY', key, field, 1)
+      if name == 'version' then
+        local since = tonumber(redis.call('HGET', key, 'since ' .. value))
+        if not since or died_at < since then redis.call('HSET', key, 'since ' .. value, string.format('%.6f', died_at)) end
+      end
     end
   end
   redis.call('EXPIRE', key, GROUP_KEPT)
@@ -79,7 +84,8 @@ local function count_death(letter, facts, at)
     news = 'growing'
   end
   redis.call('EXPIRE', key, GROUP_KEPT)
-  count_parts(group_parts_key(fingerprint), {queue = letter.queue, worker = facts.worker, version = facts.version})
+  count_parts(group_parts_key(fingerprint), {queue = letter.queue, worker = facts.worker, version = facts.version},
+    died_at)
   redis.call('ZADD', GROUPS, string.format('%.6f', last), fingerprint)
   if news == 'new' and redis.call('ZCARD', GROUPS) > MOST_GROUPS then
     for _, oldest in ipairs(redis.call('ZRANGE', GROUPS, 0, 9)) do

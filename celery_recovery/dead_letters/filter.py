@@ -20,6 +20,7 @@ import re
 import shlex
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timezone
 from fnmatch import fnmatchcase
@@ -271,8 +272,9 @@ def _any_glob(patterns: tuple[str, ...], value: str) -> bool:
 
 def _searched(letter: Letter) -> str:
     """All that a text is looked for in, in lower case."""
-    decoded = letter.arguments
-    arguments = json.dumps(decoded, default=repr, ensure_ascii=False) if decoded else ""
+    decoded, arguments = letter.arguments, ""
+    with suppress(TypeError, ValueError, RecursionError):  # literals that JSON lacks: Celery's text has them, too
+        arguments = json.dumps(decoded, default=repr, ensure_ascii=False) if decoded else ""
     error = letter.error
     parts = (letter.id, letter.task, error.exception, error.error_code or "", error.message, letter.detail)
     return "\n".join((*parts, letter.args_repr, letter.kwargs_repr, arguments)).lower()
@@ -305,9 +307,9 @@ def _is_value(found: Any, wanted: str) -> bool:
     """True for the value that was written on the command line; numbers, `true` and `null` are read as JSON."""
     if found is _MISSING:
         return False
-    if str(found) == wanted:
-        return True
     try:
+        if str(found) == wanted:
+            return True
         return bool(json.loads(wanted) == found) and isinstance(found, bool) == (wanted in ("true", "false"))
-    except ValueError:
+    except (ValueError, RecursionError):  # no JSON, or an integer of thousands of digits
         return False

@@ -88,12 +88,35 @@ def drain(app: Celery, queue: Queue, store: DeadLetterStore, progress: Callable[
         while listed is not None and (moved := listed.move(PREFETCH, patient=True)):
             taken += moved
             progress(taken)
+        if listed is not None:  # what it has left cannot be stored
+            return taken
         waiting = iter(lambda: bound.get(no_ack=False), None)
         while batch := list(islice(waiting, PREFETCH)):
-            take(batch, store)
-            taken += len(batch)
+            taken += _taken(batch, store)
             progress(taken)
     return taken
+
+
+def _taken(batch: Sequence[Message], store: DeadLetterStore) -> int:
+    """Take all; where one cannot be stored, all others: it goes back to the queue when the connection ends."""
+    try:
+        take(batch, store)
+        return len(batch)
+    except StoreUnavailable:
+        raise
+    except Exception:  # noqa: BLE001  # one bad letter must not hold up the others
+        return sum(_takes(message, store) for message in batch)
+
+
+def _takes(message: Message, store: DeadLetterStore) -> bool:
+    try:
+        take([message], store)
+    except StoreUnavailable:
+        raise
+    except Exception:
+        logger.exception("a dead letter cannot be stored; it stays in the queue", extra={"action": "intake_skips"})
+        return False
+    return True
 
 
 def waiting(app: Celery, queue: Queue) -> int | None:

@@ -59,13 +59,14 @@ def read_message(
         raw, content_type, content_encoding = whole["body"], whole.get("content_type"), whole.get("content_encoding")
         headers, properties = _mapping(whole.get("headers")), _mapping(whole.get("properties"))
         recovery, about = _mapping(whole.get("recovery")), {**about, "raw": whole.get("raw")}
-    replay = _mapping(recovery.get("replay"))
+    replay = _replay(recovery.get("replay"))
     previous = _mapping(recovery.get("previous"))
     died_at = _number(about.get("died_at")) or _broker_death(headers) or time.time()
     review = about.get("action") == "manual_review"
     properties = _mapping(properties)
     return {
-        "id": text(about.get("id") or headers.get("id")) or f"unnamed-{hashlib.sha256(raw).hexdigest()[:24]}",
+        "id": _encodable(text(about.get("id") or headers.get("id")))
+        or f"unnamed-{hashlib.sha256(raw).hexdigest()[:24]}",
         "task": text(about.get("task") or headers.get("task")),
         "body": raw,
         "content_type": text(content_type) or "application/data",
@@ -90,11 +91,19 @@ def read_message(
             :_MOST_ARGS
         ],
         "replays": int(_number(replay.get("number")) or _number(about.get("replays") or recovery.get("replays"))),
-        "replay": dict(replay),
+        "replay": replay,
         "raw": _raw(about.get("raw")),
         "batch": dict(_mapping(recovery.get("batch"))),
         "state": LetterState.REVIEW if review else LetterState.FAILED,
     }
+
+
+def _replay(value: Any) -> dict[str, Any]:
+    """Which replay died: texts and a number, as nothing else can be told to Redis."""
+    names = ("token", "copy", "operation", "letter")
+    found = {name: _encodable(text(one)) for name, one in _mapping(value).items() if name in names and one is not None}
+    number = int(_number(_mapping(value).get("number")))
+    return {**found, "number": number} if number else found
 
 
 def _raw(value: Any) -> dict[str, Any]:
@@ -127,6 +136,11 @@ def text(value: Any) -> str:
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
     return "" if value is None else str(value)
+
+
+def _encodable(name: str) -> str:
+    """Without halves of surrogate pairs: no key can be made of them, and one such letter would hold up all others."""
+    return name.encode("utf-8", "replace").decode("utf-8")
 
 
 def _number(value: Any) -> float:

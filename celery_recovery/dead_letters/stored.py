@@ -155,8 +155,8 @@ def read_letter(letter_id: str, row: Sequence[bytes]) -> Letter:
 
 
 def _encodable(value: Any) -> Any:
-    """Half of a surrogate pair, as broken clients send, cannot be written as UTF-8."""
-    return value.encode("utf-8", "replace") if isinstance(value, str) else value
+    """Half of a surrogate pair, as broken clients send, cannot be written as UTF-8; nor what is no text nor number."""
+    return value if isinstance(value, (int, float)) else str(value).encode("utf-8", "replace")
 
 
 def with_message(letter: Letter, message: bytes) -> Letter:

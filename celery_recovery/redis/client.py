@@ -59,9 +59,14 @@ def address(client: redis.Redis | redis.RedisCluster) -> str:
 
 @contextmanager
 def reachable(client: redis.Redis) -> Iterator[None]:
-    """What fails inside because of Redis is raised as `StoreUnavailable`, saying where Redis was looked for."""
+    """What fails inside because of Redis is raised as `StoreUnavailable`, saying where Redis was looked for.
+
+    What cannot be told to Redis is no fault of Redis, and waiting for it would not help: that is raised as it is.
+    """
     try:
         yield
+    except redis.DataError:
+        raise
     except redis.RedisError as exc:
         _trouble[address(client)] += 1
         raise StoreUnavailable(f"the dead-letter store in Redis at {address(client)} does not answer: {exc}") from exc

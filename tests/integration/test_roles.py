@@ -261,3 +261,34 @@ def test_a_worker_works_whatever_the_role(worker: Callable[..., Worker], redis_u
     eventually(lambda: letters.get(one).state.value == "discarded", what="the worker to go on with the operation")
     actions = [entry["action"] for entry in letters.audit.entries()]
     assert actions[0].startswith("discard")
+
+
+def test_flower_looks(site: Site, tmp_path: Path) -> None:
+    """Its pages show all there is with the right to read; none acts, and it runs no operation of others."""
+    pytest.importorskip("flower", reason="Flower is not installed: pip install 'celery-recovery[flower]'")
+    from tests.integration.test_flower import PAGES, Browser, Flower
+
+    operation = site.jobs.dead_letters.discard(["one"], only_begin=True).operation
+    jobs = Jobs(site.jobs._start, site.jobs.broker, site.jobs.ledger_url)
+    jobs.conf.update(recovery_role="read", recovery_redis_url=site.conf()["recovery_redis_url"])
+    before = site.snapshot()
+    flower = Flower(jobs, tmp_path / "flower.log", "--basic-auth=anna:secret")
+    try:
+        flower.ready()
+        browser = Browser(flower.port, "anna:secret")
+        group = site.jobs.dead_letters.groups()[0].fingerprint
+        for path, query in (
+            *((path, {}) for path in (*PAGES, "/report")), ("/letter", {"id": "one"}),
+            ("/circuit", {"name": "payments"}), ("/group", {"fingerprint": group}), ("/operation", {"id": operation}),
+            ("/operation.json", {"id": operation}), ("/letters", {"text": "one"}), ("/parked", {"circuit": "payments"}),
+        ):  # fmt: skip
+            page = browser.get(path, **query)
+            assert page.code == 200, (path, page.text[-2000:])
+        assert "The role of this Flower is to look" in browser.get("/letter", id="one").text
+        for path in ("/confirm", "/act"):
+            assert browser.post(path, verb="discard", id="one", reason="x").code == 403
+    finally:
+        flower.stop()
+    after = site.snapshot()
+    del before[b"broker"], after[b"broker"]  # in which Flower has a queue of events
+    assert after == before

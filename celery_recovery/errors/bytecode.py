@@ -11,10 +11,9 @@ from collections.abc import Iterator
 from types import CodeType, FunctionType
 from typing import Any, NamedTuple
 
-__all__ = ("Line", "fields_of", "lines_of", "names_of", "names_outside", "raises_at", "texts_of")
+__all__ = ("Line", "fields_of", "line_of", "names_of", "names_outside", "raises_at", "texts_of")
 
 _DEPTH = 5
-_BIG = 10_000  # bytes of code beyond which single lines are not told apart
 _RAISE = dis.opmap["RAISE_VARARGS"]
 _FIELD = re.compile(r"\{(\w+)[^{}]*\}|\$\{?(\w+)\}?|%\((\w+)\)")  # of str.format, string.Template, and the % operator
 _DIGITS = re.compile(r"\d+")
@@ -73,25 +72,16 @@ class Line(NamedTuple):
     texts: frozenset[str]
 
 
-def lines_of(code: CodeType) -> dict[int, Line]:
-    """Line number -> what stands there."""
-    if len(code.co_code) > _BIG:
-        return {}
-    values = {one.offset: one for one in dis.get_instructions(code) if one.arg is not None}
-    marks: dict[int, set[str]] = {}
-    texts: dict[int, set[str]] = {}
-    for start, end, line in code.co_lines():
-        if line is None:
-            continue
-        for offset in range(start, end, 2):
-            if (one := values.get(offset)) is not None:
-                (texts if one.opcode in dis.hasconst else marks).setdefault(line, set()).update(_words(one.argval))
-    return {line: _line(marks.get(line, set()), texts.get(line, set())) for line in marks.keys() | texts.keys()}
-
-
-def _line(names: set[str], texts: set[str]) -> Line:
-    marks = names | {_DIGITS.sub("#", text) for text in texts}
-    return Line(",".join(sorted(marks)), frozenset(texts))
+def line_of(code: CodeType, number: int) -> Line:
+    """What stands on the line with this number."""
+    raw = code.co_code
+    its = b"".join([raw[start:end] for start, end, line in code.co_lines() if line == number])
+    names: set[str] = set()
+    texts: set[str] = set()
+    for one in dis.get_instructions(code.replace(co_code=its)) if its else ():  # to read all of it may take long
+        if one.arg is not None:
+            (texts if one.opcode in dis.hasconst else names).update(_words(one.argval))
+    return Line(",".join(sorted(names | {_DIGITS.sub("#", text) for text in texts})), frozenset(texts))
 
 
 def _words(value: Any) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import CodeType, FunctionType, TracebackType
 from typing import Any
 
-from celery_recovery.errors.bytecode import Line, fields_of, lines_of, names_of, names_outside, raises_at, texts_of
+from celery_recovery.errors.bytecode import Line, fields_of, line_of, names_of, names_outside, raises_at, texts_of
 from celery_recovery.errors.reading import clean, is_written, mro_of
 from celery_recovery.errors.wording import words_in
 
@@ -64,7 +64,7 @@ class Function:
         self.fields = frozenset(field for text in self._outside for field in fields_of(text))
         self._names: frozenset[str] | None = None
         self._words: frozenset[str] | None = None
-        self._lines: dict[int, Line] | None = None
+        self._lines: dict[int | None, Line] = {}
         self._raises: dict[int, bool] = {}
 
     @property
@@ -94,13 +94,15 @@ class Function:
         return known
 
     def line(self, number: int | None) -> Line:
-        """What stands on a line."""
-        if self._lines is None:
+        """What stands on a line, by `line_of`."""
+        known = self._lines.get(number)
+        if known is None:
             try:
-                self._lines = lines_of(self.code)
+                known = line_of(self.code, number or 0)
             except Exception:  # code that a tool has made up
-                self._lines = {}
-        return self._lines.get(number or 0, _EMPTY)
+                known = _EMPTY
+            self._lines[number] = known
+        return known
 
     def contains(self, other: Function) -> bool:
         """Is the other one written inside it?"""

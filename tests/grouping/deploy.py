@@ -70,14 +70,21 @@ def installed(app: str, release: Release, below: Path) -> Iterator[tuple[ModuleT
     (package / "jobs.py").write_text(APPS.joinpath("jobs.py").read_text("utf-8"), "utf-8")
     for module in (APPS / app).glob("*.py"):
         (package / module.name).write_text(release.edit(module.read_text("utf-8"), app), "utf-8")
+    others = _taken_out(app)
     sys.path.insert(0, str(root))
     importlib.invalidate_caches()
     try:
         yield importlib.import_module(f"{app}.tasks"), importlib.import_module(f"{app}.jobs")
     finally:
         sys.path.remove(str(root))
-        for name in [name for name in sys.modules if name.partition(".")[0] == app]:
-            del sys.modules[name]
+        _taken_out(app)
+        sys.modules.update(others)
+
+
+def _taken_out(app: str) -> dict[str, ModuleType]:
+    """Modules of that name, so that the next release, or somebody else's of the same name, can be imported."""
+    names = [name for name in sys.modules if name.partition(".")[0] == app]
+    return {name: sys.modules.pop(name) for name in names}
 
 
 def _decorated(lines: list[str], seam: str, app: str) -> list[str]:

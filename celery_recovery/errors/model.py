@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import enum
-import linecache
-import os.path
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
+
+from celery_recovery.errors.source import source_line
 
 __all__ = ("ErrorInfo", "ErrorSeverity", "ErrorType", "Frame")
 
@@ -85,11 +85,11 @@ class ErrorInfo:
 
     @property
     def traceback(self) -> str:
-        """The traceback as text, as Python prints it, with source lines where they can be read here."""
+        """The traceback as text, as Python prints it, with source lines where they can be had here (`source.py`)."""
         lines = ["Traceback (most recent call last):"] if self.frames else []
         for frame in self.frames:
             lines.append(f'  File "{frame.filename}", line {frame.lineno}, in {frame.name}')
-            source = _source_line(frame)
+            source = source_line(*frame)
             if source:
                 lines.append(f"    {source}")
         lines.append(f"{self.exception}: {self.message}" if self.message else self.exception)
@@ -116,13 +116,3 @@ class ErrorInfo:
         known["class_chain"] = known["class_chain"][:_MOST]
         known["frames"] = tuple(Frame(*frame) for frame in tuple(data.get("frames", ()))[:_MOST])
         return cls(**known)
-
-
-def _source_line(frame: Frame) -> str:
-    """The line's text; empty where it cannot be read.
-
-    Frames come out of messages, which anybody may have written: a device or a FIFO, read, would never end.
-    """
-    filename, lineno = str(frame.filename), frame.lineno
-    is_source = filename.endswith(".py") and os.path.isfile(filename)  # noqa: PTH113  # Path's raises over a long name
-    return linecache.getline(filename, lineno).strip() if is_source and isinstance(lineno, int) else ""

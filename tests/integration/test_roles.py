@@ -43,7 +43,7 @@ WATCHER = (
 LOOKING = {
     "status", "dlq list", "dlq show", "dlq stats", "dlq groups", "dlq group", "operations list", "operations show",
     "audit", "parked list", "circuits list", "circuits show", "checkpoints list", "checkpoints show", "doctor",
-    "metrics", "flower", "report", "watch",
+    "metrics", "flower", "report", "watch", "alerts list",
 }  # fmt: skip
 
 
@@ -190,11 +190,10 @@ def test_no_acting_touches_anything(site: Site, looking: Here, tmp_path: Path) -
         "dlq resolve": "1", "dlq ignore": "1", "dlq reopen": "1", "dlq export": "", "dlq import": f"{file} --yes",
         "parked release": "--all --yes", "parked discard": "--all --yes", "circuits open": "x --yes",
         "circuits close": "payments --yes", "circuits reset": "payments --yes", "checkpoints clear": "three --yes",
-        **{f"operations {verb}": operation for verb in ("pause", "resume", "cancel")},
+        **{f"operations {verb}": operation for verb in ("pause", "resume", "cancel")}, "alerts test": "",
     }  # fmt: skip
-    assert set(acts) == {name for name, command in commands() if isinstance(command, ActingCommand)}
-    for name, options in acts.items():
-        told = looking(*name.split(), *options.split(), code=2)
+    for name in (name for name, command in commands() if isinstance(command, ActingCommand)):
+        told = looking(*name.split(), *acts[name].split(), code=2)
         assert f"Error: {name}: not allowed, as recovery_role is read" in told.errors
         assert "Nothing was done." in told.errors
         assert not told.output

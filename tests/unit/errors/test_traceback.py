@@ -27,7 +27,7 @@ def traceback(*frames: Any) -> str:
 def test_source_lines_of_python_files(tmp_path):
     """A line is shown with its source where the file is here, and without it where it is not."""
     source = tmp_path / "orders.py"
-    source.write_text("first\n    second()\n")
+    source.write_text("def ship():\n    second()\n")
     assert traceback(Frame(str(source), 2, "ship"), Frame("/no/such/file.py", 1, "charge")).split("\n") == [
         "Traceback (most recent call last):",
         f'  File "{source}", line 2, in ship',
@@ -44,6 +44,41 @@ def test_of_a_real_exception():
     except KeyError as exc:
         text = classify(exc).traceback
     assert '    raise KeyError("sku")\nbuiltins.KeyError: ' in text
+
+
+@pytest.mark.parametrize(
+    ("line", "name", "shown"),
+    [
+        (1, "<module>", False), (1, "connect", False), (3, "Config", False), (3, "connect", False),
+        (6, "connect", True), (6, "other", False), (8, "<lambda>", True), (9, "<module>", False),
+        (99, "connect", False), (-1, "connect", False),
+    ],
+)  # fmt: skip
+def test_only_lines_of_that_function(tmp_path, line, name, shown):
+    """What stands outside functions, as settings do, is not shown, whatever a forged step says; nor is another's."""
+    source = tmp_path / "settings.py"
+    source.write_text(
+        "HUSH = [\n    'hush']\nclass Config:\n    hush = 1\ndef connect():\n    hush()\n\n"
+        "call = lambda: hush\nhush = 9\n"
+    )
+    assert ("hush" in traceback(Frame(str(source), line, name)).replace("/hush", "")) == shown
+
+
+def test_a_file_that_changes_is_read_again(tmp_path):
+    """A tool may run for weeks."""
+    source = tmp_path / "orders.py"
+    source.write_text("def ship():\n    first()\n")
+    assert "first()" in traceback(Frame(str(source), 2, "ship"))
+    source.write_text("def ship():\n    the_second()\n")
+    assert "the_second()" in traceback(Frame(str(source), 2, "ship"))
+
+
+def test_no_python(tmp_path):
+    """A file that does not compile, or would take long to, has no lines."""
+    for text in ("def ship(:\n    hush()\n", "def ship():\n    hush()\n" + "# \n" * 1_000_000, "(" * 5000, "\0"):
+        source = tmp_path / "orders.py"
+        source.write_text(text)
+        assert "hush" not in traceback(Frame(str(source), 2, "ship"))
 
 
 @pytest.mark.timeout(10)

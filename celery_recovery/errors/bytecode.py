@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import dis
 import re
+import sys
 from collections.abc import Iterator
+from itertools import islice
 from types import CodeType, FunctionType
 from typing import Any, NamedTuple
 
@@ -72,16 +74,26 @@ class Line(NamedTuple):
     texts: frozenset[str]
 
 
-def line_of(code: CodeType, number: int) -> Line:
-    """What stands on the line with this number."""
+def line_of(code: CodeType, offset: int) -> Line:
+    """What stands on the line of the instruction there; all lines of an expression that is written on several."""
     raw = code.co_code
-    its = b"".join([raw[start:end] for start, end, line in code.co_lines() if line == number])
+    first, last = _lines_at(code, offset)
+    its = b"".join([raw[start:end] for start, end, line in code.co_lines() if line and first <= line <= last])
     names: set[str] = set()
     texts: set[str] = set()
     for one in dis.get_instructions(code.replace(co_code=its)) if its else ():  # to read all of it may take long
         if one.arg is not None:
             (texts if one.opcode in dis.hasconst else names).update(_words(one.argval))
     return Line(",".join(sorted(names | {_DIGITS.sub("#", text) for text in texts})), frozenset(texts))
+
+
+def _lines_at(code: CodeType, offset: int) -> tuple[int, int]:
+    """First and last line of what the instruction does."""
+    if sys.version_info >= (3, 11):
+        first, last, *_ = next(islice(code.co_positions(), offset // 2, None))
+        if first is not None:
+            return first, last or first
+    return next((line, line) for start, end, line in code.co_lines() if line and start <= offset < end)
 
 
 def _words(value: Any) -> list[str]:

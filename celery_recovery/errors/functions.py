@@ -64,7 +64,7 @@ class Function:
         self.fields = frozenset(field for text in self._outside for field in fields_of(text))
         self._names: frozenset[str] | None = None
         self._words: frozenset[str] | None = None
-        self._lines: dict[int | None, Line] = {}
+        self._lines: dict[int, Line] = {}
         self._raises: dict[int, bool] = {}
 
     @property
@@ -93,15 +93,15 @@ class Function:
             known = self._raises[offset] = raises_at(self.code, offset)
         return known
 
-    def line(self, number: int | None) -> Line:
-        """What stands on a line, by `line_of`."""
-        known = self._lines.get(number)
+    def line(self, offset: int) -> Line:
+        """What stands on the line of the instruction there, by `line_of`."""
+        known = self._lines.get(offset)
         if known is None:
             try:
-                known = line_of(self.code, number or 0)
+                known = line_of(self.code, offset)
             except Exception:  # code that a tool has made up
                 known = _EMPTY
-            self._lines[number] = known
+            self._lines[offset] = known
         return known
 
     def contains(self, other: Function) -> bool:

@@ -70,7 +70,7 @@ def places_of(steps: Sequence[TracebackType], package: str, name: str) -> Places
         return Places(walk.between[:LIBRARY_NEAREST], [])
     found = _nearest(walk.found)
     there = zip(found[:NEAREST], walk.steps, strict=False)
-    return Places(found, [function.line(step.tb_lineno) for function, step in there])
+    return Places(found, [function.line(step.tb_lasti) for function, step in there])
 
 
 _Frames = list[tuple[TracebackType, Function]]

@@ -252,6 +252,15 @@ def test_statements_count():
     assert name_of(caught(one["read"], price)) == name_of(caught(two["read"], price))
 
 
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="code does not know where an expression ends")
+def test_a_statement_may_be_wrapped():
+    """The same statement, laid out on several lines, is the same."""
+    one = "def pay(order):\n    raise ValueError(f'order {order.number} of {order.owner} is bad')\n"
+    two = one.replace("(f'", "(\n        f'").replace(" of ", " '\n        f'of ").replace("bad')", "bad'\n    )")
+    order = type("Order", (), {"number": 7, "owner": "ann"})
+    assert name_of(caught(module(PATH, one)["pay"], order)) == name_of(caught(module(PATH, two)["pay"], order))
+
+
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="functions do not know their class")
 def test_classes_count():
     """Methods of the same name are told apart by their class."""

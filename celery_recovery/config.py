@@ -15,6 +15,7 @@ from typing import Any, Literal, NamedTuple
 
 from celery_recovery.circuit.policy import CircuitPolicy, circuit_name
 from celery_recovery.exceptions import ConfigurationError, as_seconds
+from celery_recovery.monitoring.alerts.sink import Pace, Sink
 from celery_recovery.policy import RecoveryPolicy
 
 __all__ = ("PREFIX", "SETTINGS", "Setting", "Settings", "load")
@@ -141,6 +142,33 @@ def _circuits(value: Any, option: str) -> dict[str, Mapping[str, Any]]:
         circuit_name(name, f"the name of a circuit in {option}")
         CircuitPolicy.of(settings, f"{option}[{name!r}]")
     return dict(value)
+
+
+def _sink(value: Any, option: str) -> Sink:
+    return value if isinstance(value, Sink) else Sink.of(value, option)
+
+
+def _sinks(value: Any, option: str) -> tuple[Sink, ...]:
+    """Two that look alike from outside would share their alerts."""
+    sinks: tuple[Sink, ...] = _each(_sink)(value, option)
+    known: dict[str, Sink] = {}
+    for sink in sinks:
+        if known.setdefault(sink.id, sink) is not sink:
+            raise ConfigurationError.of(option, expected="sinks that differ, as named functions do", got=sink.name)
+    return sinks
+
+
+def _pace_or_none(value: Any, option: str) -> str | None:
+    if value is not None:
+        Pace.of(value, option)
+    return value  # type: ignore[no-any-return]
+
+
+def _secret_or_none(value: Any, option: str) -> str | None:
+    """Long enough to be one; the error does not show it."""
+    if value is None or (isinstance(value, str) and len(value) >= 16):
+        return value
+    raise ConfigurationError.of(option, expected="a text of 16 characters or more, or None", got=type(value).__name__)
 
 
 def _text(value: Any, option: str) -> str:
@@ -345,6 +373,30 @@ class Settings:
             _flag,
             "Whether OpenTelemetry hears of failing attempts, and letters and replays carry its context; needs the "
             "extra `otel`.",
+        ),
+    )
+    alerts: tuple[Sink, ...] = field(
+        default=(),
+        metadata=_about(
+            _sinks,
+            "Where alerts are sent: a list of callables or dotted paths, URLs of webhooks (`https://…`) and of chat, "
+            "mail and the like (as Apprise has them), or mappings with `to`, `on`, `task`, `at_most`. Empty: nowhere.",
+        ),
+    )
+    alert_secret: str | None = field(
+        default=None,
+        metadata=_about(_secret_or_none, "What webhooks are signed with (HMAC-SHA-256), 16 characters or more."),
+    )
+    alert_window: float = field(
+        default=10.0,
+        metadata=_about(
+            _positive, "Seconds from the first happening on in which those of its kind are gathered into one alert."
+        ),
+    )
+    alert_flood: str | None = field(
+        default="100/10m",
+        metadata=_about(
+            _pace_or_none, "Dead letters in how much time are a flood, as `100/10m`; to the minute. None: none is."
         ),
     )
     redact: tuple[str, ...] = field(

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from celery_recovery.circuit.machine import Change
     from celery_recovery.dead_letters.letter import Letter
     from celery_recovery.errors import ErrorClassifier
+    from celery_recovery.monitoring.alerts.alerts import Alerts
     from celery_recovery.monitoring.fleet import FleetReader
     from celery_recovery.operations.operation import Operation
 
@@ -201,15 +202,37 @@ class Parts:
 
     def _circuit_changed(self, circuit: CircuitBreaker, change: Change) -> None:
         self.stats.circuit_changed(circuit.name, change, named=self.circuits.is_declared(circuit.name))
+        if self.alerts is not None:
+            self.alerts.circuit(circuit.name, change)
         announce(self.app, circuit.name, change, self.redact)
 
     def _groups_changed(self, news: Sequence[tuple[Letter, str]]) -> None:
+        if self.alerts is not None:
+            self.alerts.groups(news)
         for letter, word in news:
             self.stats.group_changed(word, letter)
         announce_groups(self.app, news)
 
-    def _operation_moved(self, operation: Operation, by_itself: bool) -> None:  # noqa: ARG002
+    def _operation_moved(self, operation: Operation, by_itself: bool) -> None:
+        if self.alerts is not None:
+            self.alerts.operation(operation, by_itself)
         self.stats.operation_moved(operation)
+
+    @cached_property
+    def alerts(self) -> Alerts | None:
+        """Where people are called from; None where nobody wants to be, or there is no Redis to write it down in."""
+        settings = self.settings
+        url = settings.redis_url or _redis_of(self.app)
+        if not (settings.alerts and url):
+            return None
+        from celery_recovery.monitoring.alerts.alerts import Alerts
+        from celery_recovery.monitoring.alerts.outbox import Outbox
+        from celery_recovery.monitoring.alerts.sink import Pace
+
+        client = connect(url, socket_timeout=CIRCUIT_TIMEOUT, socket_connect_timeout=CIRCUIT_TIMEOUT)  # a task may wait
+        outbox = Outbox(client, self.keys, self.app.main or "", settings.alert_window)
+        flood = Pace.of(settings.alert_flood, f"{PREFIX}alert_flood") if settings.alert_flood else None
+        return Alerts(outbox, settings.alerts, self.redact, flood)
 
     @cached_property
     def stats(self) -> SuccessRateMonitor:

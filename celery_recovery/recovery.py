@@ -88,7 +88,7 @@ _ATTRIBUTE = "_celery_recovery"
 _STEPS = {
     "worker": (
         "bootsteps:IntakeStep", "presence:PresenceStep", "release:ReleaseStep", "settling:SettlingStep",
-        "operating:OperatingStep",
+        "operating:OperatingStep", "alerting:AlertingStep",
     ),
     "consumer": ("lease:LeaseStep", "door:DoorStep", "presence:HoldStep", "pausing:PausingStep"),
 }  # fmt: skip
@@ -300,6 +300,9 @@ class Recovery(HandingOver):
         self.stats.failed(failure.task.name, failure.info.error_type, str(done))
         told = _told(failure, decision, str(done), reason)
         self.stats.tell(told)
+        if decision.reason is Reason.POISON and self.alerts is not None:
+            self.alerts.poison(told.task, told.task_id, exception=told.exception, message=told.message,
+                               fingerprint=told.fingerprint, error_type=told.error_type)  # fmt: skip
         if failure.trace is not None:
             failure.trace.decided(told, severity=failure.info.severity, held=isinstance(outcome, Ignore))
         if failure.replay and done in (Action.FAIL, Action.DISCARD):

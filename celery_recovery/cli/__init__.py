@@ -48,6 +48,7 @@ Exit codes, of every command:
         "circuits": "celery_recovery.cli.circuits:circuits",
         "checkpoints": "celery_recovery.cli.checkpoints:checkpoints",
         "doctor": "celery_recovery.cli.doctor:doctor",
+        "alerts": "celery_recovery.cli.alerts:alerts",
         "metrics": "celery_recovery.cli.metrics:metrics",
         "flower": "celery_recovery.cli.flower:flower",
     },

@@ -49,8 +49,7 @@ def line(one: Happening, columns: int | None) -> Line:
     word, subject, rest = _parts(one)
     at = time.strftime("%H:%M:%S", time.gmtime(one.at)) if 0 <= one.at < 1e11 else "?"
     subject, rest = visible(subject), visible(rest)
-    if columns is not None:
-        subject = padded(cut(subject, _SUBJECT, front=True), _SUBJECT)
+    subject = padded(subject if columns is None else cut(subject, _SUBJECT, front=True), _SUBJECT)
     text = f"{at}  {padded(cut(visible(word), _WORD), _WORD)}  {subject}  {rest}".rstrip()
     return Line(text if columns is None else cut(text, columns), _colour(one))
 

@@ -52,4 +52,4 @@ OPERATION_STATES = tuple(state.value for state in OperationState if state not in
 #: What became of an item of a batch.
 ITEM_RESULTS = ("succeeded", "failed", "discarded")
 #: Of what calls fail.
-TROUBLE = ("redis", "publish")
+TROUBLE = ("redis", "publish", "alert")

@@ -350,12 +350,12 @@ class _Run:
     def _seconds(self) -> float:
         return self._worked_before + time.monotonic() - self._begun
 
-    def _end(self, end: _Ended) -> Operation:
+    def _end(self, end: _Ended, *, asked: bool = False) -> Operation:
         """Write down how it ended. What another process goes on with is left to it."""
         if end.state is OperationState.RUNNING:
             return self.operation
         ended = {"ended_at": time.time()} if end.state in ENDED else {}
-        by_itself = not self.operation.wanted
+        by_itself = not (asked or self.operation.wanted)
         try:
             self._note(state=end.state.value, message=end.message, by_canary=int(end.by_canary), wanted="", **ended)
         except _Ended:
@@ -376,7 +376,8 @@ class _Run:
     def _broken_off(self, exc: BaseException) -> None:
         """Interrupted, or a mistake: paused, so that it goes on when somebody says so."""
         with suppress(Exception):  # Redis is away, maybe that is why; the lease ends by itself
-            self._end(_Ended(OperationState.PAUSED, f"interrupted: {type(exc).__name__}"))
+            asked = not isinstance(exc, Exception)  # Ctrl-C
+            self._end(_Ended(OperationState.PAUSED, f"interrupted: {type(exc).__name__}"), asked=asked)
 
 
 def _canary_of(operation: Operation) -> Canary | None:

@@ -57,6 +57,16 @@
                                      its task succeeds
     <root>:checkpoint:<name>   hash  its state, its fence, and whose it is (`checkpoint.py`). Expires after
                                      `recovery_checkpoint_ttl`, and a day after a success
+    <root>alerts               zset  id of an alert, scored by when it was first sent (unix s). At most 1,000; a week
+    <root>alert:<id>           hash  what it tells, to which sink, and how that went (`monitoring/alerts/`). Expires in
+                                     a week
+    <root>alert-gathering:<sink>:<event> hash what the next alert of that kind will tell: how many, and the first 20.
+                                     Becomes the alert
+    <root>alert-due:<sink>     zset  event that is gathered, or `=` and the id of an alert, scored by when it is due
+                                     (unix s). Entries go when it is sent or given up
+    <root>alert-sent:<sink>    zset  id of each alert within the time of the sink's `at_most`, scored by when it was
+                                     first sent
+    <root>alert-once:<what>    str   one worker looks, or has told. Expires when the next may
     <prefix>:{rates}:<bucket>  hash  counts of one minute (`monitoring/stats.py`). Expires after the retention
     <prefix>:{rates}:hour:<hour> hash what reports read, of one hour (`monitoring/measures.py`). Expires likewise
     <prefix>:{rates}:totals    hash  what only grows, for Prometheus. Expires 90 days after the last count
@@ -102,6 +112,11 @@ local OWED = ROOT .. 'owed'
 local GROUPS = ROOT .. 'groups'
 local function group_key(fingerprint) return ROOT .. 'group:' .. fingerprint end
 local function group_parts_key(fingerprint) return ROOT .. 'group-parts:' .. fingerprint end
+local ALERTS = ROOT .. 'alerts'
+local function alert_key(id) return ROOT .. 'alert:' .. id end
+local function alert_gathering_key(sink, event) return ROOT .. 'alert-gathering:' .. sink .. ':' .. event end
+local function alert_due_key(sink) return ROOT .. 'alert-due:' .. sink end
+local function alert_sent_key(sink) return ROOT .. 'alert-sent:' .. sink end
 local CHECKPOINTS = ROOT .. 'checkpoints'
 local function checkpoint_key(name) return ROOT .. 'checkpoint:' .. name end
 local function owed_key(id) return ROOT .. 'owed:' .. id end
@@ -143,6 +158,7 @@ class Keys:
         self.operations = f"{self.root}operations"
         self.operations_open = f"{self.root}operations-open"
         self.audit = f"{self.root}audit"
+        self.alerts = f"{self.root}alerts"
         self.owed = f"{self.root}owed"
         self.checkpoints = f"{self.root}checkpoints"
         self.parked_due = f"{self.root}parked-due"
@@ -230,6 +246,22 @@ class Keys:
     def operation_runner(self, operation_id: str) -> str:
         """Who runs it."""
         return f"{self.root}operation-runner:{operation_id}"
+
+    def alert(self, alert_id: str) -> str:
+        """One alert."""
+        return f"{self.root}alert:{alert_id}"
+
+    def alert_gathering(self, sink: str, event: str) -> str:
+        """What the next alert of that kind will tell."""
+        return f"{self.root}alert-gathering:{sink}:{event}"
+
+    def alert_due(self, sink: str) -> str:
+        """What is to be sent to one sink."""
+        return f"{self.root}alert-due:{sink}"
+
+    def alert_once(self, what: str) -> str:
+        """Who does it for all."""
+        return f"{self.root}alert-once:{what}"
 
     def rates(self, bucket: int) -> str:
         """Counts of the time bucket that begins at `bucket` (unix s)."""

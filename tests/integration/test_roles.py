@@ -155,6 +155,14 @@ def test_every_command_looks_or_is_refused() -> None:
     assert looks - LOOKING == set()
 
 
+@pytest.mark.parametrize(("name", "words"), [("looker", LOOKER), ("watcher", WATCHER)])
+def test_the_documented_recipe_is_the_tested_one(name: str, words: tuple[str, ...]) -> None:
+    """Word for word."""
+    page = (Path(__file__).resolve().parents[2] / "docs/security.md").read_text("utf-8")
+    told = page.partition(f"<!-- {name}:")[2].partition("```text\n")[2].partition("\n```")[0]
+    assert told.split() == ["ACL", "SETUSER", name, *words]
+
+
 def test_all_looking_works_with_the_right_to_read(site: Site, looking: Here) -> None:
     """Every looking command, as text and as JSON, for a Redis user who may only read; nothing is changed."""
     operation = site.jobs.dead_letters.operations.latest(1)[0].id

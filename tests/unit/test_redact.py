@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 
 from celery_recovery.redact import MASK, Redactor
 from celery_recovery.redact.text import LONGEST
+from celery_recovery.redact.values import VALUES
 from tests.hostile import ADVERSARIAL, CARD, HARMLESS, HOSTILE, HUGE, JWT, SECRET, SECRETS, Case, deep
 
 hide = Redactor()
@@ -152,3 +155,10 @@ class TestPositional:
         """Celery's text of them, as far as it can be read; else nothing of it is shown."""
         assert self.known.args("pay", text) == shown
         assert self.known.args("other", text) == text
+
+
+def test_the_kinds_of_values_are_documented() -> None:
+    """Each has its line in the table, and there is no line more."""
+    page = (Path(__file__).resolve().parents[2] / "docs/security.md").read_text("utf-8")
+    table = page.partition("<!-- secret values:")[2].partition("\n\n")[0]
+    assert re.findall(r"^\| (.+?) \| ", table, re.MULTILINE)[1:] == list(dict.fromkeys(one.name for one in VALUES))

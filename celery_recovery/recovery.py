@@ -339,7 +339,7 @@ class Recovery(HandingOver):
                 self.stats.recovered(task.name, history.attempts[-1].error_type)
                 self.stats.tell(_recovered(task, request, history))
             else:
-                self.stats.succeeded(task.name)
+                self.stats.succeeded(task.name, replayed=replay_of(request) is not None)
         except Exception:
             logger.exception("the success of %s was not recorded", request.id, extra={"action": "not_recorded"})
 

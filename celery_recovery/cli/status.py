@@ -22,10 +22,13 @@ if TYPE_CHECKING:
 __all__ = ("status",)
 
 _GROUP = "Output"
-_COUNTS = ("attempts", "first_try", "recovered", "retried", "dead_lettered", "failed", "watched")
+_COUNTS = ("attempts", "first_try", "recovered", "replayed", "retried", "dead_lettered", "failed", "watched")
 _COLUMNS = (
     Column("TASK, ERROR TYPE", least=16, front=True),
-    *(Column(title, right=True) for title in ("RUNS", "1ST TRY", "RECOV", "RETRIED", "DEAD", "FAILED", "WATCHED")),
+    *(
+        Column(title, right=True)
+        for title in ("RUNS", "1ST TRY", "RECOV", "REPLAY", "RETRY", "DEAD", "FAILED", "WATCHED")
+    ),
 )
 
 

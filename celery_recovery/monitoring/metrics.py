@@ -17,7 +17,7 @@ from celery_recovery.monitoring import words
 from celery_recovery.monitoring.counting import Labels
 from celery_recovery.monitoring.fleet import Fleet
 from celery_recovery.monitoring.measures import DELAYS, RECOVERIES, ends_of
-from celery_recovery.monitoring.stats import FIRST_TRY, WATCHED
+from celery_recovery.monitoring.stats import AT_ONCE, WATCHED
 from celery_recovery.monitoring.words import OTHER
 
 __all__ = ("METRICS", "READ", "UP", "Distribution", "Metric")
@@ -86,12 +86,12 @@ def _tasks(fleet: Fleet) -> Sequence[str]:
 
 def _attempts(fleet: Fleet) -> Samples:
     ended = (((task, end), n) for (task, _, end), n in _of(fleet, "attempts") if not end.startswith(WATCHED))
-    return _table(ended, _tasks(fleet), (FIRST_TRY, *words.OUTCOMES))
+    return _table(ended, _tasks(fleet), (*AT_ONCE, *words.OUTCOMES))
 
 
 def _errors(fleet: Fleet) -> Samples:
     ended = _of(fleet, "attempts")
-    met = (((kind, end), n) for (_, kind, end), n in ended if end != FIRST_TRY and not end.startswith(WATCHED))
+    met = (((kind, end), n) for (_, kind, end), n in ended if end not in AT_ONCE and not end.startswith(WATCHED))
     return _table(met, words.ERROR_TYPES, words.OUTCOMES)
 
 

@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 __all__ = ("BUCKET", "SERIES", "Rate", "SuccessRateMonitor", "in_series")
 
 #: Outcomes of an attempt. `failed` takes the pipeline's word for what was done (`decision.Action` and its like).
-FIRST_TRY, RECOVERED = "first_try", "recovered"
+FIRST_TRY, REPLAYED, RECOVERED = "first_try", "replayed", "recovered"
+#: Of those, the ones that met no error.
+AT_ONCE = (FIRST_TRY, REPLAYED)
 RETRIED = ("retry",)
 DEAD_LETTERED = ("dead_letter", "manual_review")
 #: No attempts of the task's own body: it asked to wait, or somebody else's task was only watched.
@@ -58,6 +60,8 @@ class Rate:
     attempts: int = 0
     #: Successes without a retry before.
     first_try: int = 0
+    #: Likewise, of letters that were replayed.
+    replayed: int = 0
     #: Successes after one or more retries; the error type is that of the last failure before.
     recovered: int = 0
     #: Failures followed by another attempt.
@@ -83,10 +87,11 @@ class Rate:
             error_type=error_type,
             attempts=attempts,
             first_try=outcomes[FIRST_TRY],
+            replayed=outcomes[REPLAYED],
             recovered=outcomes[RECOVERED],
             retried=retried,
             dead_lettered=dead,
-            failed=attempts - outcomes[FIRST_TRY] - outcomes[RECOVERED] - retried - dead,
+            failed=attempts - sum(outcomes[how] for how in (*AT_ONCE, RECOVERED)) - retried - dead,
             snoozed=outcomes[SNOOZED],
             watched=watched,
         )
@@ -111,9 +116,9 @@ class SuccessRateMonitor(Counting):
 
     # -- counting
 
-    def succeeded(self, task: str) -> None:
-        """A task succeeded at its first attempt."""
-        self.count((task, "", FIRST_TRY))
+    def succeeded(self, task: str, *, replayed: bool = False) -> None:
+        """A task succeeded at its first attempt; `replayed`: at the first after it was a dead letter."""
+        self.count((task, "", REPLAYED if replayed else FIRST_TRY))
 
     def recovered(self, task: str, error_type: ErrorType | str) -> None:
         """A task succeeded after one or more retries; `error_type` is that of its last failure."""
@@ -273,7 +278,7 @@ class SuccessRateMonitor(Counting):
 
 def in_series(outcome: str) -> tuple[str, ...]:
     """In which of `SERIES` attempts with this outcome count."""
-    if outcome in (FIRST_TRY, SNOOZED) or outcome.startswith(WATCHED):
+    if outcome in (*AT_ONCE, SNOOZED) or outcome.startswith(WATCHED):
         return ()
     if outcome == RECOVERED:
         return ("recovered",)

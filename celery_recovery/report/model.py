@@ -31,8 +31,10 @@ class Headline:
 
     #: Attempts, first ones and retries.
     attempts: int = 0
-    #: Tasks that succeeded at once, succeeded after retries, became letters, failed as in plain Celery.
+    #: Tasks that succeeded at once, did so when they were replayed, succeeded after retries, became letters, failed as
+    #: in plain Celery.
     first_try: int = 0
+    replayed: int = 0
     recovered: int = 0
     dead_lettered: int = 0
     failed: int = 0
@@ -46,7 +48,7 @@ class Headline:
     @property
     def ended(self) -> int:
         """Tasks that came to an end."""
-        return self.first_try + self.recovered + self.dead_lettered + self.failed
+        return self.first_try + self.replayed + self.recovered + self.dead_lettered + self.failed
 
     @property
     def failed_attempts(self) -> int:

@@ -10,7 +10,9 @@ from celery_recovery.report.model import Headline, Series
 
 __all__ = ("Outcomes",)
 
-_COUNTS = ("attempts", "first_try", "recovered", "dead_lettered", "failed", "retried", "snoozed", "watched")
+_COUNTS = (
+    "attempts", "first_try", "replayed", "recovered", "dead_lettered", "failed", "retried", "snoozed", "watched",
+)  # fmt: skip
 
 
 class Outcomes:

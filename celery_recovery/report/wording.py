@@ -62,7 +62,7 @@ def headline(report: Report) -> list[tuple[str, str, str]]:
 
 _HEADLINE = (
     ("ended", "Tasks that ended"), ("failed_attempts", "Failed attempts"), ("recovered", "Recovered"),
-    ("dead_lettered", "Dead letters"), ("failed", "Failed as in Celery"),
+    ("replayed", "Done by a replay"), ("dead_lettered", "Dead letters"), ("failed", "Failed as in Celery"),
 )  # fmt: skip
 
 

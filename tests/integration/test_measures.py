@@ -227,3 +227,20 @@ def test_workers_count(redis_jobs: Jobs) -> None:
     told.sort(key=lambda one: one["at"])  # the processes of a worker write one after the other
     assert [one["what"] for one in told if one.get("task") == flaky] == ["retry", "retry", "recovered"]
     assert [one["what"] for one in told if one.get("task") == broken][:3] == ["retry", "retry", "dead_letter"]
+
+
+def test_a_replay_that_is_done_is_counted_as_one(redis_jobs: Jobs) -> None:
+    """A letter that succeeds when it is replayed is neither a first try nor a recovery of its own."""
+    redis_jobs.worker()
+    sent = redis_jobs.send("broken", "t")
+    redis_jobs.letter(sent.id)
+    redis_jobs.ledger.fix("t")
+    redis_jobs.dead_letters.replay([sent.id])
+    task = "tests.apps.jobs.broken"
+
+    def rates() -> Any:
+        found = [rate for rate in Recovery.of(redis_jobs.app).stats.rates(time.time() - 60, task=task) if rate.replayed]
+        return found[0] if found else None
+
+    rate = eventually(rates)
+    assert (rate.replayed, rate.first_try, rate.recovered, rate.failed) == (1, 0, 0, 0)

@@ -143,7 +143,7 @@ def _batches(fleet: Fleet, part: str) -> Samples:
 METRICS: Sequence[Metric] = (
     UP,
     READ,
-    Metric("errors_total", "counter", "Calls of workers and tools that failed: to Redis, to publish, or to send an alert.",
+    Metric("errors_total", "counter", "Calls of workers and tools that failed: to Redis, to publish, to send an alert.",
            ("of",), lambda it: _table(_of(it, "error"), words.TROUBLE), counted=True),
     Metric("owed_results", "gauge", "Results that the result backend does not have yet.",
            (), lambda it: _one(it.owed)),

@@ -380,7 +380,8 @@ class Settings:
         metadata=_about(
             _sinks,
             "Where alerts are sent: a list of callables or dotted paths, URLs of webhooks (`https://…`) and of chat, "
-            "mail and the like (as Apprise has them), or mappings with `to`, `on`, `task`, `at_most`. Empty: nowhere.",
+            "mail and the like (as Apprise has them), `env:NAME` for a variable that holds one, or mappings with `to`, "
+            "`on`, `task`, `at_most`. Empty: nowhere.",
         ),
     )
     alert_secret: str | None = field(

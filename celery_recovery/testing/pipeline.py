@@ -47,7 +47,7 @@ class BenchRecovery(Recovery):
         self._behind = behind
         self._clock = clock
         stand_ins: Mapping[str, Any] = {
-            "redis": None, "custody": None, "audit": None,
+            "redis": None, "custody": None, "audit": None, "alerts": None,
             "store": MemoryLetters(clock), "parked": MemoryParking(clock), "dead_letters": _NoLetters(),
         }  # fmt: skip
         self.__dict__.update(stand_ins)

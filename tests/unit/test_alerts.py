@@ -105,6 +105,19 @@ class TestSettings:
         assert one.id == Sink.of(one.to, "x").id != Sink.of("https://hooks.example/", "x").id
         assert Sink.of(page, "x").name.endswith(":page")
 
+    def test_from_the_environment(self, monkeypatch):
+        """A URL that is a secret need not stand in the settings; that the variable is missing is told where it is used."""
+        sink = Sink.of("env:ONCALL", "x")
+        assert (sink.kind, sink.name) == ("variable", "env:ONCALL")
+        with pytest.raises(ConfigurationError, match="ONCALL"):
+            sender(sink)
+        monkeypatch.setenv("ONCALL", "https://hunter2@hooks.example/hunter2")
+        assert sink.resolved().kind == "webhook"
+        assert isinstance(sender(sink), Webhook)
+        monkeypatch.setenv("ONCALL", "env:ONCALL")
+        with pytest.raises(ConfigurationError, match="ONCALL"):
+            sender(sink)
+
     def test_flood(self):
         """A number in a time, or none."""
         assert Pace.of(Settings().alert_flood, "x") == Pace(100, 600)

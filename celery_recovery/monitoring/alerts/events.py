@@ -24,7 +24,7 @@ EVENTS: dict[str, Event] = {
     "group_new": Event("warning", "new group of dead letters: {}", "{} new groups of dead letters",
                        "a group has its first letter"),
     "group_growing": Event("warning", "group of dead letters grows: {}", "{} groups of dead letters grow",
-                           "a group grows far faster than before"),
+                           "it has 10, 100, 1,000 … deaths in this hour, and that is 3 times as many as usual"),
     "group_regressed": Event("critical", "group has come back: {}", "{} groups have come back",
                              "a group that was resolved has come back"),
     "group_unignored": Event("warning", "group is not ignored any more: {}", "{} groups are not ignored any more",

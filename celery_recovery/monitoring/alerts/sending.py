@@ -25,6 +25,7 @@ _OPTION = "recovery_alerts"
 
 def sender(sink: Sink, secret: str | None = None) -> Sends:
     """What sends to this sink. Raises `ConfigurationError`, naming what cannot be imported or is not understood."""
+    sink = sink.resolved()
     if sink.kind == "callable":
         return _called(load(sink.to, _OPTION))
     if sink.kind == "webhook":

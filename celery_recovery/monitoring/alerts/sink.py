@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -20,7 +21,10 @@ _PACE = re.compile(r"(?P<count>[1-9]\d{0,5})/(?P<number>\d{0,5})(?P<unit>[smhd])
 _PATH = re.compile(r"\w+(\.\w+)*[.:]\w+(\.\w+)*")
 _SCHEME = re.compile(r"(?P<scheme>[a-zA-Z][a-zA-Z0-9+.-]*)://\S+")
 _WEB = ("http", "https")
-_EXPECTED = "a callable or its dotted path, a URL, or a mapping with `to`"
+_ENVIRONMENT = re.compile(r"env:(?P<name>[A-Za-z_][A-Za-z0-9_]*)")
+_TARGET = (_SCHEME, _PATH)
+_FORMS = (_ENVIRONMENT, *_TARGET)
+_EXPECTED = "a callable or its dotted path, a URL, env:NAME, or a mapping with `to`"
 
 
 class Pace(NamedTuple):
@@ -47,7 +51,8 @@ AT_MOST = Pace(60, 3600)
 class Sink:
     """Where alerts go. Equal settings are equal sinks, in every process: so they have the same `id`."""
 
-    #: A callable, its dotted path, or a URL. It may hold a secret: `name` is what is shown.
+    #: A callable, its dotted path, a URL, or `env:` and the variable that has it. A URL may hold a secret: `name` is
+    #: what is shown.
     to: Callable[..., Any] | str
     #: Words of `EVENTS`.
     on: tuple[str, ...] = tuple(word for word in EVENTS if word not in QUIET)
@@ -79,7 +84,9 @@ class Sink:
 
     @property
     def kind(self) -> str:
-        """`"callable"`, `"webhook"` or `"notification"`."""
+        """`"callable"`, `"webhook"`, `"notification"`, or `"variable"`: the environment says which of them."""
+        if not callable(self.to) and _ENVIRONMENT.fullmatch(self.to):
+            return "variable"
         if callable(self.to) or "://" not in self.to:
             return "callable"
         return "webhook" if self.to.partition("://")[0].lower() in _WEB else "notification"
@@ -89,7 +96,7 @@ class Sink:
         """What is shown of it: of a URL scheme and host only, as the rest may be a secret, and where its id begins."""
         if callable(self.to):
             return f"{getattr(self.to, '__module__', '?')}:{getattr(self.to, '__qualname__', type(self.to).__name__)}"
-        if self.kind == "callable":
+        if self.kind in ("callable", "variable"):
             return self.to
         scheme = self.to.partition("://")[0].lower()
         if self.kind == "notification":
@@ -103,15 +110,23 @@ class Sink:
         whole = repr((self.name if callable(self.to) else self.to, self.on, self.task))
         return hashlib.blake2s(whole.encode("utf-8", "replace"), digest_size=6).hexdigest()
 
+    def resolved(self) -> Sink:
+        """The same with what the environment has for it. Raises `ConfigurationError` where it has nothing fitting."""
+        variable = None if callable(self.to) else _ENVIRONMENT.fullmatch(self.to)
+        if variable is None:
+            return self
+        option = f"the environment variable {variable['name']}, which recovery_alerts names"
+        return replace(self, to=_target(os.environ.get(variable["name"]), option, _TARGET))
+
     def wants(self, event: str, task: str = "") -> bool:
         """Whether it is to hear of that, of this task (empty: it belongs to none)."""
         return event in self.on and (not self.task or fnmatchcase(task, self.task))
 
 
-def _target(to: Any, option: str) -> Callable[..., Any] | str:
+def _target(to: Any, option: str, forms: Sequence[re.Pattern[str]] = _FORMS) -> Callable[..., Any] | str:
     if callable(to):
         return to  # type: ignore[no-any-return]
-    if isinstance(to, str) and (_SCHEME.fullmatch(to) or _PATH.fullmatch(to)):
+    if isinstance(to, str) and any(form.fullmatch(to) for form in forms):
         if to.lower().startswith(("http://", "https://")):
             _check_web(to, option)
         return to

@@ -358,6 +358,29 @@ def test_a_new_group(site):
     eventually(lambda: Recovery.of(site.jobs.app).alerts.outbox.latest(5)[0].state == "sent")
 
 
+def test_a_notification(redis_jobs, listener):
+    """Chat, mail and the like, by Apprise, from a worker; the address comes from the environment."""
+    pytest.importorskip("apprise", reason="pip install 'celery-recovery[alerts]'")
+    site = Site(redis_jobs, listener, "env:ONCALL")
+    site.worker(env={"ONCALL": f"json://127.0.0.1:{listener.port}/chat"})
+    site.die()
+    (one,) = eventually(lambda: listener.at("/chat"))
+    assert one.json["title"].startswith("[jobs] new group of dead letters: tests.apps.jobs.broken")
+
+
+def test_a_flood(redis_jobs, listener):
+    """Looked for by a worker, in the counts of all."""
+    site = Site(redis_jobs, listener, recovery_alert_flood="3/2m")
+    site.worker()
+    for token in ("a", "b"):
+        site.die(token)
+    assert site.told("group_new")
+    time.sleep(1.5)  # some looks
+    assert not [one for one in listener.posted if one.json["event"] == "dead_letter_flood"]
+    site.die("c")
+    assert site.told("dead_letter_flood").json["happenings"][0]["by_task"] == {f"{MODULE}.broken": 3}
+
+
 def test_an_outage(site):
     """A circuit opens: an alert; its probes fail: none; it closes again: another."""
     jobs = site.jobs

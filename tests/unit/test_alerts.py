@@ -106,7 +106,7 @@ class TestSettings:
         assert Sink.of(page, "x").name.endswith(":page")
 
     def test_from_the_environment(self, monkeypatch):
-        """A URL that is a secret need not stand in the settings; that the variable is missing is told where it is used."""
+        """A URL that is a secret need not stand in the settings; a missing variable is told where it is used."""
         sink = Sink.of("env:ONCALL", "x")
         assert (sink.kind, sink.name) == ("variable", "env:ONCALL")
         with pytest.raises(ConfigurationError, match="ONCALL"):

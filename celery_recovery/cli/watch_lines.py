@@ -90,7 +90,7 @@ def _course(one: Happening) -> str:
     if one.what == "recovered":
         took = one.told.get("took")
         after = f" after {duration(took)}" if isinstance(took, (int, float)) else ""
-        return f"attempt {attempt}{after}, of"
+        return f"attempt {attempt}{after}"
     again = f", again in {duration(delay)}" if isinstance(delay, (int, float)) else ""
     reason = f", {one.text('reason')}" if one.what != "retry" and one.text("reason") else ""
     return f"{attempt}/{most or '∞'}{again}{reason}"

@@ -36,7 +36,7 @@ def test_a_retry():
 def test_the_others():
     """Each in its own words."""
     assert said("recovered", **{**RETRY, "message": None, "delay": None, "took": 12.0}) == (
-        "22:13:20 recovered shop.orders.charge attempt 2 after 12s, of network: ConnectionError"
+        "22:13:20 recovered shop.orders.charge attempt 2 after 12s network: ConnectionError"
     )
     assert "2/8, exhausted" in said("dead_letter", **{**RETRY, "delay": None, "reason": "exhausted"})
     assert said("circuit", circuit="bank", before="closed", after="open", cause="failure_rate", scope="h1") == (

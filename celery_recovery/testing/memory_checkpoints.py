@@ -55,7 +55,7 @@ class MemoryCheckpoints(Absent):
             raise CheckpointFenced
         if entry.finished is not None and not run.once and (not run.life or entry.finished != run.life):
             entry.finished = entry.state = None
-        self._fence = entry.fence = max(self._fence + 1, int(now * 1000))  # time may stand still here
+        self._fence = entry.fence = max(self._fence + 1, int(now * 1e6))  # time may stand still here
         entry.life, entry.step, entry.ends = run.life, run.step, now + self._ttl
         self._entries[name] = entry
         return str(entry.fence), entry.state

@@ -222,6 +222,16 @@ def test_forgotten_and_cleared(store: CheckpointStore) -> None:
         run.save(2)
 
 
+def test_a_fence_is_never_given_twice(store: CheckpointStore) -> None:
+    """Not even when the checkpoint is cleared and opened again at once: the run from before must not fit."""
+    run = Run(task="t", task_id="i", life="l")
+    fences = []
+    for _ in range(200):
+        fences.append(store.open("id:i", run)[0])
+        store.clear("id:i")
+    assert len(set(fences)) == 200
+
+
 def test_no_key_stays(store: CheckpointStore) -> None:
     """Each expires."""
     checkpoint(store).save(1)

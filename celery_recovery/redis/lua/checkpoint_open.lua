@@ -23,7 +23,7 @@ if known[4] and ARGV[6] ~= '1' and (life == '' or known[4] ~= life) then
   redis.call('HDEL', key, 'finished', 'state', 'saved_at', 'saves', 'size') -- of a run that has succeeded
   state = false
 end
-fence = string.format('%.0f', math.max(fence + 1, math.floor(tonumber(at) * 1000)))
+fence = string.format('%.0f', math.max(fence + 1, math.floor(tonumber(at) * 1000000)))
 redis.call('HSET', key, 'fence', fence, 'life', life, 'step', step, 'who', who, 'opened_at', at)
 redis.call('HSETNX', key, 'begun_at', at)
 redis.call('EXPIRE', key, ttl)

@@ -33,6 +33,7 @@ from celery_recovery.dead_letters.exchange import NOT_ENCODABLE, Publisher
 from celery_recovery.dead_letters.letter import Letter
 from celery_recovery.dead_letters.origin import Origin
 from celery_recovery.dead_letters.received import HEADER, KEPT_PROPERTIES, VERSION, clean_headers
+from celery_recovery.dead_letters.signature import parameters_of
 from celery_recovery.dead_letters.store import DeadLetterStore
 from celery_recovery.decision import Decision
 from celery_recovery.errors.model import ErrorInfo
@@ -310,7 +311,7 @@ class Actions:
             "replays": failure.history.replays,
             "unserialisable": False,
         }
-        secret = self._redact.secret_positions(failure.task.name, len(failure.call.args))
+        secret = self._redact.secret_among(parameters_of(failure.task), len(failure.call.args))
         if secret:
             header["letter"]["secret_args"] = list(secret)
         if failure.origin.priority is not None:

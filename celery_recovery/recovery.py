@@ -51,6 +51,7 @@ from celery_recovery.batch.policy import BatchPolicy
 from celery_recovery.call import Call
 from celery_recovery.confirms import confirm
 from celery_recovery.dead_letters.origin import Origin
+from celery_recovery.dead_letters.signature import parameters_of
 from celery_recovery.dead_letters.state import LetterState
 from celery_recovery.decision import Action, Ask, Asked, Decision, Reason, Situation, decide, unix_time
 from celery_recovery.errors.model import ErrorInfo, ErrorType
@@ -187,8 +188,7 @@ class Recovery(HandingOver):
         if exc is not None:
             raise_with_context(exc)
         raise task.MaxRetriesExceededError(
-            f"Can't retry {task.name}[{request.id}] args:{self.redact.args(task.name, call.args)}"
-            f" kwargs:{self.redact(call.kwargs)}",
+            f"Can't retry {task.name}[{request.id}] {self._shown(task, call)}",
             task_args=call.args, task_kwargs=call.kwargs,
         )  # fmt: skip
 
@@ -356,6 +356,11 @@ class Recovery(HandingOver):
         self.close_letter(request, type(exc).__name__.lower(), done)
 
     # -- what the steps need
+
+    def _shown(self, task: Task, call: Call) -> str:
+        """A call without its secrets, as Celery words it."""
+        secret = self.redact.secret_among(parameters_of(task), len(call.args))
+        return f"args:{self.redact.args('', call.args, secret)} kwargs:{self.redact(call.kwargs)}"
 
     def policies_of(self, task: Task) -> RecoveryPolicy:
         """The policy of one task: its own words over the app's, read once."""

@@ -15,7 +15,7 @@ from celery import Celery
 
 from celery_recovery.exceptions import ConfigurationError
 
-__all__ = ("check_call", "parameters")
+__all__ = ("check_call", "parameters", "parameters_of")
 
 
 def check_call(app: Celery, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
@@ -34,10 +34,15 @@ def check_call(app: Celery, name: str, args: Sequence[Any], kwargs: Mapping[str,
 
 
 def parameters(app: Celery, name: str) -> tuple[str, ...]:
-    """Names of the positional parameters of a task that is registered here, in order; `*rest` for all further ones."""
+    """`parameters_of` a task that is registered here; nothing of any other."""
     task = app.tasks.get(name)
+    return () if task is None else parameters_of(task)
+
+
+def parameters_of(task: Any) -> tuple[str, ...]:
+    """Names of a task's positional parameters, in order; `*rest` for all further ones."""
     try:
-        found = inspect.signature(task.run).parameters.values() if task is not None else ()
+        found = inspect.signature(task.run).parameters.values()
     except (TypeError, ValueError, AttributeError):  # built in, or no function at all
         return ()
     fixed = [one.name for one in found if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]

@@ -56,7 +56,10 @@ class Redactor:
 
     def secret_positions(self, task: str, count: int) -> tuple[int, ...]:
         """Which of so many positional arguments of this task are secret by the names of their parameters."""
-        names = self._parameters(task)
+        return self.secret_among(self._parameters(task), count)
+
+    def secret_among(self, names: Sequence[str], count: int) -> tuple[int, ...]:
+        """The same by the names themselves, of which the last may be `*rest`."""
         rest = names[-1][1:] if names and names[-1].startswith("*") else ""
         fixed = names[:-1] if rest else names
         found = [at for at, name in enumerate(fixed[:count]) if self.is_secret(name)]
@@ -72,8 +75,8 @@ class Redactor:
         return self(self.masked(task, args, known))
 
     def masked(self, task: str, args: Sequence[Any], known: Iterable[int] = ()) -> list[Any]:
-        """The arguments, of which only those that are secret by their place are hidden."""
-        places = {*known, *self.secret_positions(task, len(args))}
+        """The arguments, of which only those that are secret by their place are hidden; `task` empty: none is known."""
+        places = {*known, *(self.secret_positions(task, len(args)) if task else ())}
         return [MASK if at in places else value for at, value in enumerate(args)]
 
     def _args_in(self, task: str, text: str, known: set[int]) -> str:

@@ -214,9 +214,10 @@ class TestWebhook:
         assert len(str(said.value)) < 400
         assert said.value.after is None
 
-    @pytest.mark.parametrize("wish", ["30", formatdate(time.time() + 31, usegmt=True)])
-    def test_told_to_wait(self, listener: Listener, wish: str):
+    @pytest.mark.parametrize("form", ["seconds", "date"])
+    def test_told_to_wait(self, listener: Listener, form: str):
         """Retry-After, in seconds or as a date."""
+        wish = "30" if form == "seconds" else formatdate(time.time() + 31, usegmt=True)
         listener.answers["/hook"] = (429, {"Retry-After": wish})
         with pytest.raises(NotSent) as said:
             Webhook(listener.url())(alert())

@@ -1,7 +1,7 @@
 """What strangers put into tasks: secrets that must not be shown, text that must not act, data that must not hang.
 
 Each text of `HOSTILE` holds the word `pwned`, so that `active_content` can tell a page in which it would act from one
-that only shows it; `{{ 7*191 }}` would be shown as 1337 by a template that takes it for its own.
+that only shows it; `{{ 7919*104729 }}` would be shown as 829348951 by a template that takes it for its own.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ HOSTILE = {
     "text area": "</textarea></pre></title></style></script><script>pwned()</script>",
     "comment": "--><!--<iframe srcdoc='<script>pwned()</script>'>",
     "link": "javascript:pwned()//",
-    "template": "{{ 7*191 }}{% raw pwned %}{# pwned #}${7*191}#{7*191}<%= 7*191 %>pwned",
+    "template": "{{ 7919*104729 }}{% raw pwned %}{# pwned #}${7919*104729}#{7919*104729}<%= 7919*104729 %>pwned",
     "entities": "&lt;script&gt;pwned()&lt;/script&gt;&#60;img src=x onerror=pwned()&#62;",
     "colours": "\x1b[31mpwned\x1b[0m\x1b[2J\x1b[1;1H",
     "title": "\x1b]0;pwned\x07",
@@ -226,4 +226,4 @@ def active_content(page: str) -> list[str]:
     elements = _Elements()
     elements.feed(page)
     elements.close()
-    return elements.acting + ["1337: a template was run"] * ("1337" in page)
+    return elements.acting + ["829348951: a template was run"] * ("829348951" in page)

@@ -221,6 +221,9 @@ def _sum(total: ParkingResult, more: ParkingResult) -> ParkingResult:
 def _exit(ctx: click.Context, here: Lot, verb: _Verb, ended: tuple[ParkingResult, bool]) -> None:
     """Tell the result, and end with its code."""
     result, interrupted = ended
+    hide = here.redact.text  # a broker's errors may hold addresses, with passwords
+    failed = {one: hide(why) for one, why in result.failed.items()}
+    result = replace(result, failed=failed, stopped=hide(result.stopped))
     if here.output.as_json:
         here.output.document(_document(result, interrupted=interrupted))
     else:

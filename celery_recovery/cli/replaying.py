@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -121,7 +122,9 @@ def _know_queue(here: Session, name: str | None) -> None:
 
 
 def _tell_replay(here: Session, result: ReplayResult, past: Counter[str]) -> None:
-    output = here.output
+    output, hide = here.output, here.redact.text  # a broker's errors may hold addresses, with passwords
+    failed = {one: hide(why) for one, why in result.failed.items()}
+    result = replace(result, failed=failed, stopped=hide(result.stopped))
     if output.as_json:
         output.document({**result.to_dict(), "passed_over": dict(past), "interrupted": False})
     elif result.selected:

@@ -114,7 +114,7 @@ def fill(jobs: Jobs) -> dict[str, str]:
         made.checkpoints.save(f"key:{n}{safe}", fence, json.dumps({text: text}).encode())
         letters.annotate([kept[2 * n].id], safe, by=safe)
         letters.discard(Filter(task=("nobody", safe), args={safe: safe}), reason=safe, by=safe)
-    some = letters.list(Filter(text="7*191"), limit=1)[0]
+    some = letters.list(Filter(text="7919*104729"), limit=1)[0]
     letters.send_to_review([some.id], reason=HOSTILE["script"], by=HOSTILE["colours"])
     group = letters.groups()[0].fingerprint
     letters.resolve_group(group, note=HOSTILE["script"], by=HOSTILE["title"], version=HOSTILE["c1"])
@@ -149,9 +149,13 @@ def test_no_command_lets_anything_act(here: Here) -> None:
             json.loads(document)
             assert controls(document) == set(), (words, name)
             assert SECRET not in document, (words, name)
-    exported = here("audit", "--export").output
-    assert controls(exported) == set()
-    assert SECRET not in exported
+    for words in (
+        ["audit", "--export"], ["report", "--format", "html"], ["report", "--format", "json"], ["metrics", "--once"],
+    ):  # fmt: skip
+        told = here(*words)
+        assert controls(told.output + told.errors) == set(), words
+        assert SECRET not in told.output, words
+        assert "html" not in words or active_content(told.output) == []
 
 
 def test_no_refusal_lets_anything_act(here: Here) -> None:

@@ -19,6 +19,8 @@ __all__ = ("Redacting", "learn")
 
 #: Characters of one value in a line, and of a traceback.
 LONGEST, LONGEST_TRACEBACK = 5_000, 50_000
+#: Characters behind the cut that are looked at: a secret across it must be recognised.
+_ACROSS = 2_000
 #: What every record has, beside what `extra` puts there.
 _OWN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime"}
 
@@ -60,7 +62,7 @@ class Redacting(logging.Filter):
         except Exception as exc:  # noqa: BLE001  # somebody's own `__str__`
             text = f"a {type(value).__name__} that cannot be shown: {type(exc).__name__}"
         more = f"… ({len(text):,} characters)" if len(text) > LONGEST else ""
-        return visible(self._redact.text(text[:LONGEST])) + more
+        return visible(self._redact.text(text[: LONGEST + _ACROSS])[:LONGEST]) + more
 
     def _traceback(self, exc_info: Any) -> str:
         """As Python prints it, each line harmless."""

@@ -136,8 +136,8 @@ class TextSearch:
 
 def _hidden(found: re.Match[str], value: Value) -> str:
     """What is shown for one match of a value's pattern."""
-    name = "secret" if "secret" in value.pattern.groupindex else 0
-    if not value.is_one(found[name]):
+    name = "secret" if "secret" in value.pattern.groupindex and found["secret"] is not None else 0
+    if not found[name] or not value.is_one(found[name]):
         return found[0]
     begin, end = (place - found.start() for place in found.span(name))
     return found[0][:begin] + MASK + found[0][end:]

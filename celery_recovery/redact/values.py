@@ -68,6 +68,11 @@ VALUES = (
     ),
     # the user's password, up to the last @ of the authority (RFC 3986, 3.2.1), or a user that is a token
     _value("URL with a password", "://", r"(?<=://)[^\s/:@'\"<>]{0,256}:(?P<secret>[^\s/'\"<>]{1,1024})(?=@)"),
+    # the same where the text was cut before the @: what is no port is no port
+    _value(
+        "URL with a password", "://",
+        r"(?<=://)[^\s/:@'\"<>]{0,256}:(?P<secret>(?!\d+…?(?:\Z|['\"\\]))[^\s/@'\"<>\\]{1,1024})(?=\Z|['\"\\])",
+    ),
     _value("URL with a token", "://", r"(?<=://)(?P<secret>[^\s/:@'\"<>]{20,1024})(?=@)", _is_opaque),
     _value(
         "signed URL", "ig",

@@ -123,6 +123,13 @@ def test_deep_and_wide_data_ends() -> None:
     assert hide.text(deep().decode()) is not None
 
 
+@pytest.mark.parametrize("pattern", ["x*", "(?P<secret>a)?b", "(?P<secret>)c", "^", ""])
+def test_own_patterns_that_match_little(pattern: str) -> None:
+    """Nothing, or a group that is not there: the rest of the text stays."""
+    assert Redactor(values=[pattern]).text("order 7") == "order 7"
+    assert Redactor(values=["(?P<secret>a)?b"]).text("ab b c") == f"{MASK}b {MASK} c"
+
+
 def test_own_names_and_values() -> None:
     """Each pattern is its own: with anchors, groups, flags, and a case that counts where the team wants it so."""
     own = Redactor([r"^loyalty$", r"(?i)(a)\1count", r"patient"], [r"KN-(\d)\1{3}", r"(?i)badge (?P<secret>\d+)"])

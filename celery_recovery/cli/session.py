@@ -84,7 +84,7 @@ def _told_waiting(here: Session, queue: str) -> int:
     """Whoever may only look leaves them where they are, and must know of them."""
     count = here.letters.waiting()
     if count is None:
-        here.output.note(f"Letters that still wait in the broker's queue {queue}, if any, are not seen: the role is read.")
+        here.output.note(f"Letters that wait in the broker's queue {queue}, if any, are not seen: the role is read.")
     elif count:
         here.output.warn(f"{counted(count)} still in the broker's queue {queue} not seen: the role is read.")
     return 0

@@ -190,14 +190,19 @@ def test_names_stay_names(redis_jobs: Jobs, start: Start, name: str) -> None:
     assert "Set-Cookie" not in led.headers
     assert redis_jobs.dead_letters.store.notes(text)[0]["text"] == "seen"
     with redis.Redis.from_url(redis_jobs.ledger_url) as client:
-        before = set(client.scan_iter())
+        before = _kept(client)
         for path, field in (("letter", "id"), ("operation", "id"), ("operation.json", "id"), ("group", "fingerprint")):
             answer = ask(browser, "GET", f"/recovery/{path}?{urllib.parse.urlencode({field: f'x{text}'})}")
             assert answer.code == 404, (path, answer)
         for verb in ("pause", "resume", "cancel", "resolve"):
             form = {"verb": verb, "target": urllib.parse.quote(f"x{text}"), "reason": "x"}
             assert ask(browser, "POST", "/recovery/act", form).code == 404
-        assert set(client.scan_iter()) == before
+        assert _kept(client) == before
+
+
+def _kept(client: Any) -> set[bytes]:
+    """All keys but those of the counters, which are written now and then."""
+    return {key for key in client.scan_iter() if b"{rates}" not in key}
 
 
 def test_a_mistake_of_ours_tells_nothing(redis_jobs: Jobs, start: Start) -> None:

@@ -97,7 +97,7 @@ def _looked_through(letters: DeadLetterQueue, where: Filter, end: float) -> Iter
     """The latest that agree, page by page, until then (monotonic s)."""
     cursor = None
     while (left := end - time.monotonic()) > 0:
-        page = letters.page(where, limit=PAGE, cursor=cursor, seconds=left)
+        page = letters.page(where, limit=PAGE, cursor=cursor, seconds=left, largest=0)
         yield from page.letters
         cursor = page.cursor
         if cursor is None:

@@ -198,7 +198,7 @@ def test_help_needs_no_app(project: Project) -> None:
 @pytest.mark.parametrize(
     ("words", "code", "told"),
     [
-        (["docter"], 2, "Did you mean one of these?\n    doctor"),
+        (["chekpoints"], 2, "Did you mean one of these?\n    checkpoints"),
         (["dlq", "list", "--jsn"], 2, "No such option"),
         (["dlq", "show", "nothing"], 4, "no dead letter with the id nothing"),
         (["dlq", "list", "--task", "nothing"], 1, "No dead letter matches"),
@@ -272,7 +272,7 @@ out, wrapped, err = StringIO(), StringIO(), StringIO()
 call_command("recovery", "dlq", "list", "--json", stdout=out, stderr=err)
 call_command("recovery", "dlq", ["list", "--json"], stdout=OutputWrapper(wrapped), stderr=err, verbosity=0)
 found = {"out": out.getvalue(), "same": out.getvalue() == wrapped.getvalue(), "err": err.getvalue(), "ended": []}
-for words in (["dlq", "show", "nothing"], ["docter"], ["dlq", "list", "--task", "nothing"], ["doctor"]):
+for words in (["dlq", "show", "nothing"], ["chekpoints"], ["dlq", "list", "--task", "nothing"], ["doctor"]):
     try:
         call_command("recovery", *words, stdout=out, stderr=err)
     except CommandError as exc:
@@ -282,9 +282,11 @@ print("not captured")
     assert json.loads(found["out"]) == {"letters": [], "cursor": None}
     assert found["same"]
     assert found["err"].count("no open dead letters") == 1
+    misspelt = found["ended"].pop(1)
+    assert misspelt[0].startswith("No such command 'chekpoints'.\n\nDid you mean one of these?\n    checkpoints")
+    assert misspelt[1] == 2
     assert found["ended"] == [
         ["There is no dead letter with the id nothing.", 4],
-        ["No such command 'docter'.\n\nDid you mean one of these?\n    doctor", 2],
         ["No dead letter matches the filter.", 1],
         ["recovery doctor: exit code 7", 7],
     ]

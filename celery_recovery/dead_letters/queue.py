@@ -473,6 +473,31 @@ class DeadLetterQueue:
             raise ConfigurationError.of("undo", expected=expected, got=f"{letter_id}: {status}")
         return self.get(letter_id)
 
+    def undo_edits(
+        self,
+        selection: Selection,
+        *,
+        of: str = "",
+        reason: str = "",
+        by: str | None = None,
+        via: str = "code",
+        unattended: bool = False,
+        only_begin: bool = False,
+        progress: Callable[[Progress], None] = lambda _: None,
+    ) -> ActionResult:
+        """Bring letters back to what they were before their last edit, as an operation; those without one are skipped.
+
+        `of`: the id of an edit; letters that were not changed by it, or were changed again since, stay as they are.
+        """
+        states, ids = self._select(selection, EDIT)
+        terms = {"states": [state.value for state in states], "rate": None, "of": of}
+        operation = self._begin("undo", selection, ids, terms, reason=reason, by=by, via=via,
+                                unattended=unattended or only_begin)  # fmt: skip
+        if not operation:
+            return ActionResult(selected=0, done=0)
+        ended = self._through(operation, progress, only_begin=only_begin)
+        return ActionResult(selected=ended.selected, done=ended.done, warnings=ended.skipped, operation=ended.id)
+
     # -- within
 
     def _in_review(self, selection: Selection, reason: str) -> Filter:

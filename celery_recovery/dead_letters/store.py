@@ -195,14 +195,14 @@ class DeadLetterStore:
         states = (LetterState.REVIEW, LetterState.DISCARDED)
         return self._move(ids, LetterState.FAILED, states, by=by, note=reason, operation=operation)
 
-    def edit(self, letter: Letter, *, by: str = "", reason: str = "", operation: str = "") -> str:
+    def edit(self, letter: Letter, *, by: str = "", reason: str = "", operation: str = "", after: str = "") -> str:
         """Keep what was changed in the letter since it was read, and what it was before.
 
-        `"edited"`, `"unknown"`, `"passed"` (in another state), `"changed"` (by somebody else), `"ours"` (by this
-        operation, before).
+        `"edited"`, `"unknown"`, `"passed"` (in another state), `"changed"` (by somebody else, or not last by the
+        operation `after`), `"ours"` (by this operation, before).
         """
         message, size, died_at = message_of(letter), letter.size, f"{letter.died_at:.6f}"
-        arguments = (letter.id, died_at, letter.edits, message, by, reason, size, operation)
+        arguments = (letter.id, died_at, letter.edits, message, by, reason, size, operation, after)
         status: str = self._run("letter_edit", arguments).decode()
         return status
 

@@ -41,7 +41,7 @@ class Operation:
     """One record. Times are unix seconds."""
 
     id: str
-    #: `"replay"`, `"discard"`, `"review"` or `"restore"`.
+    #: `"replay"`, `"discard"`, `"review"`, `"restore"`, `"edit"` or `"undo"` (of an edit).
     kind: str
     state: OperationState
     #: Who asked for it, through what (`"cli"`, `"flower"`, `"code"`), and why.

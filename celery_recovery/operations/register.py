@@ -14,7 +14,7 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import redis
@@ -123,6 +123,12 @@ class Register:
         with reachable(self._client):
             found: Any = self._client.lrange(self._keys.operation_ids(operation_id), start, start + count - 1)
         return [one.decode() for one in found]
+
+    def all_ids(self, operation_id: str, start: int = 0) -> Iterator[str]:
+        """All of its set from there on, in constant memory."""
+        while page := self.ids(operation_id, start, BATCH):
+            yield from page
+            start += len(page)
 
     # -- running
 

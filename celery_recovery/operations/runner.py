@@ -13,12 +13,14 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
+from functools import partial
 from typing import Any
 
 from celery import Celery
 
 from celery_recovery.dead_letters.editing import Edit
 from celery_recovery.dead_letters.held import ChordWatch, fail_held
+from celery_recovery.dead_letters.letter import Letter
 from celery_recovery.dead_letters.pace import Pace
 from celery_recovery.dead_letters.replay import Progress, Publishes, Replay, Terms, Traces, untraced
 from celery_recovery.dead_letters.state import LetterState
@@ -102,7 +104,7 @@ class Runner:
 
     def act(self, operation: Operation) -> Callable[[Sequence[str]], _Part]:
         """What is done with a batch of an operation that publishes nothing."""
-        if operation.kind == "edit":
+        if operation.kind in ("edit", "undo"):
             return self._editing(operation)
         states = tuple(LetterState(state) for state in operation.terms["states"])
         about = {"reason": operation.reason, "by": operation.by, "operation": operation.id}
@@ -117,8 +119,14 @@ class Runner:
         return moved
 
     def _editing(self, operation: Operation) -> Callable[[Sequence[str]], _Part]:
-        edit = Edit.from_dict(operation.terms["edit"])
-        about = {"reason": operation.reason, "by": operation.by, "operation": operation.id}
+        terms = operation.terms
+        change = partial(Edit.from_dict(terms["edit"]).onto, self.app) if "edit" in terms else self._before_its_edit
+        about = {
+            "reason": operation.reason,
+            "by": operation.by,
+            "operation": operation.id,
+            "after": terms.get("of", ""),
+        }
 
         def edited(ids: Sequence[str]) -> _Part:
             skipped = Counter[str]()
@@ -127,7 +135,7 @@ class Runner:
                     skipped["no longer there"] += 1
                     continue
                 try:
-                    status = self.store.edit(edit.onto(self.app, letter), **about)
+                    status = self.store.edit(change(letter), **about)
                 except ConfigurationError as exc:
                     status = f"does not fit: expected {exc.expected}"
                 if status not in ("edited", "ours"):
@@ -135,6 +143,13 @@ class Runner:
             return _Part(skipped)
 
         return edited
+
+    def _before_its_edit(self, letter: Letter) -> Letter:
+        """What it was before its last edit. Raises `ConfigurationError`."""
+        versions = self.store.versions(letter.id)
+        if not versions:
+            raise ConfigurationError.of("undo", expected="a letter that was edited", got=letter.id)
+        return versions[-1].of(letter)
 
     def _fail_held(self, ids: Sequence[str], states: Sequence[LetterState]) -> list[str]:
         """Fail those of the letters that are held; returns warnings."""

@@ -237,6 +237,43 @@ class TestKept:
         assert (ended.done, ended.position, dict(ended.skipped)) == (5, 5, {})
         assert [letters.get(f"t{n}").edits for n in range(5)] == [1] * 5
 
+    def test_many_undone(self, here):
+        """An edit of many is undone as one; what was changed again since, or was never edited, is left alone."""
+        for n in range(4):
+            stored(here, f"t{n}", n)
+        letters = here.jobs.dead_letters
+        edit = letters.edit(["t0", "t1", "t2"], ["args.0=9"]).operation
+        letters.edit(["t2"], ["args.0=10"])
+        undone = letters.undo_edits(["t0", "t1", "t2", "t3"], of=edit, reason="a slip", by="anna")
+        assert (undone.selected, undone.done) == (4, 2)
+        assert undone.warnings == {"changed": 1, "does not fit: expected a letter that was edited": 1}
+        assert [letters.get(f"t{n}").arguments[0] for n in range(4)] == [[0], [1], [10], [3]]
+        again = letters.undo_edits(["t0", "t1"], of=edit)
+        assert (again.done, letters.get("t0").arguments[0]) == (0, [0]), "an undone edit is not brought back by it"
+        assert letters.undo_edits(["t2"]).done == 1
+        assert letters.get("t2").arguments[0] == [9]
+
+    def test_killed_undoing(self, here):
+        """A batch that is gone through again undoes no edit twice, which would bring it back."""
+        for n in range(5):
+            stored(here, f"t{n}", n)
+        letters = here.jobs.dead_letters
+        letters.edit(Filter(), ["args.0=9"])
+        real = letters.operations.advance
+
+        def killed(operation_id: str, token: str, **what: Any) -> Any:
+            if "position" in what:
+                raise SystemExit
+            return real(operation_id, token, **what)
+
+        letters.operations.advance = killed
+        with pytest.raises(SystemExit):
+            letters.undo_edits(Filter())
+        letters.operations.advance = real
+        ended = letters.run(letters.operations.latest(1)[0].id)
+        assert (ended.done, ended.position, dict(ended.skipped)) == (5, 5, {})
+        assert [letters.get(f"t{n}").arguments[0] for n in range(5)] == [[n] for n in range(5)]
+
 
 def test_replayed_as_edited(redis_jobs):
     """What a worker runs is the edited letter; its books balance."""

@@ -11,19 +11,21 @@
   ARGV[6]  their note
   ARGV[7]  bytes of its body from now on
   ARGV[8]  id of the operation that it is part of, or ''
+  ARGV[9]  id of the operation that must have changed it last, or '': whoever did
 
   Returns  'edited'; 'ours': this operation has changed it already; 'unknown': there is no such letter; 'passed': it is neither failed nor in review; 'changed': it is
-           not what was read
+           not what was read, or was changed by another operation since
 ]]
 -- include now outcome
 
 local id, died_at, edits, message, by, note = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
-local size, operation, MOST_VERSIONS = ARGV[7], ARGV[8], 20
+local size, operation, last, MOST_VERSIONS = ARGV[7], ARGV[8], ARGV[9], 20
 local known = redis.call('HMGET', letter_key(id), 'state', 'died_at', 'edits', 'size', 'edited_by')
 if not known[1] then return 'unknown' end
 if known[1] ~= 'failed' and known[1] ~= 'review' then return 'passed' end
 if operation ~= '' and known[5] == operation then return 'ours' end
 if known[2] ~= died_at or (known[3] or '0') ~= edits then return 'changed' end
+if last ~= '' and known[5] ~= last then return 'changed' end
 local at = now()
 local about = {number = tonumber(edits), at = tonumber(at), by = by, note = note}
 redis.call('RPUSH', versions_key(id), cjson.encode(about), redis.call('GET', message_key(id)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -32,19 +32,13 @@ class Breakdown:
     #: Time of death of the oldest and newest that is not finished (unix s); None without any.
     oldest: float | None = None
     newest: float | None = None
-
-    @classmethod
-    def of(cls, tallies: Iterable[Mapping[str, Any]]) -> Breakdown:
-        """Add up what `letter_tally.lua` counts of some letters each."""
-        self = cls()
-        for tally in tallies:
-            self._add(tally)
-        return self
+    #: False: there are more, which were not counted.
+    is_whole: bool = True
 
     @classmethod
     def of_stats(cls, stats: StoreStats) -> Breakdown:
         """The figures that the store keeps of all letters."""
-        tables = {f"by_{name}": Counter(getattr(stats, f"by_{name}")) for name in ("state", *TABLES)}
+        tables: Any = {f"by_{name}": Counter(getattr(stats, f"by_{name}")) for name in ("state", *TABLES)}
         return cls(**tables, held=None, open=stats.open, oldest=stats.oldest, newest=stats.newest)
 
     @property
@@ -65,7 +59,8 @@ class Breakdown:
         ends = {"oldest": self.oldest, "newest": self.newest}
         return {"open": self.open, "held": self.held, **tables, **ends}
 
-    def _add(self, tally: Mapping[str, Any]) -> None:
+    def add(self, tally: Mapping[str, Any]) -> None:
+        """What `letter_tally.lua` has counted of some letters more."""
         for name in ("state", *TABLES, "fingerprint"):
             self.table(name).update(tally[name] or {})  # an empty table is an empty list in Lua's JSON
         self.open += tally["open"]

@@ -126,6 +126,12 @@ class Groups:
             return self._chosen(counts, states, limit, newest_first=newest_first)
         return self.read(list(counts)[:limit], counts)
 
+    def count(self) -> int:
+        """How many groups have open letters."""
+        with reachable(self._client):
+            found: Any = self._client.hlen(self._keys.open("fingerprint"))
+        return int(found)
+
     def get(self, fingerprint: str) -> ErrorGroup:
         """One group, by its fingerprint or the beginning of it. Raises `GroupNotFound`."""
         found = self.read([self.named(fingerprint)])

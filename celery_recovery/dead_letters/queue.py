@@ -213,9 +213,12 @@ class DeadLetterQueue:
         """All letters that agree with the filter, newest death first, in constant memory."""
         return self.store.iterate(where)
 
-    def breakdown(self, where: Filter | None = None) -> Breakdown:
-        """What the letters are that agree with the filter: by state, task, error type, reason, queue and group."""
-        return self.store.breakdown(where)
+    def breakdown(self, where: Filter | None = None, *, seconds: float | None = None) -> Breakdown:
+        """What the letters are that agree with the filter: by state, task, error type, reason, queue and group.
+
+        With `seconds`, about so long at most (`Breakdown.is_whole`).
+        """
+        return self.store.breakdown(where, seconds=seconds)
 
     def stats(self) -> StoreStats:
         """Figures about all letters."""

@@ -16,6 +16,7 @@ The life of a letter here, by the calls that move it (`state.TRANSITIONS` has ev
 from __future__ import annotations
 
 import json
+import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -264,10 +265,23 @@ class DeadLetterStore:
         """How many letters agree with the filter; one round trip when one index answers it."""
         return self._search.count(where or Filter())
 
-    def breakdown(self, where: Filter | None = None) -> Breakdown:
-        """What the letters are that agree with the filter: one call for each thousand of them."""
-        ids = batches(self.iterate_ids(where), TALLY)
-        return Breakdown.of(json.loads(self._run("letter_tally", batch)) for batch in ids)
+    def breakdown(self, where: Filter | None = None, *, seconds: float | None = None) -> Breakdown:
+        """What the letters are that agree with the filter: one call for each thousand of them.
+
+        With `seconds`, about so long at most: it is then not whole, and of the newest letters.
+        """
+        return self.tally(self.iterate_ids(where), seconds=seconds)
+
+    def tally(self, ids: Iterable[str], *, seconds: float | None = None) -> Breakdown:
+        """The same of the letters with these ids; those that are not known are left out."""
+        until = None if seconds is None else time.monotonic() + seconds
+        told = Breakdown()
+        for batch in batches(ids, TALLY):
+            if until is not None and time.monotonic() >= until:
+                told.is_whole = False
+                break
+            told.add(json.loads(self._run("letter_tally", batch)))
+        return told
 
     def stats(self) -> StoreStats:
         """Figures from counters kept by the scripts: the cost does not grow with the letters."""

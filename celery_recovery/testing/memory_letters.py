@@ -139,9 +139,9 @@ class MemoryLetters(Absent):
             self._move(entry.letter, entry.claimed_from)
         return len(claimed)
 
-    def edit(  # noqa: ARG002
-        self, letter: Letter, *, by: str = "", reason: str = "", operation: str = "", after: str = ""
-    ) -> str:
+    def edit(
+        self, letter: Letter, *, by: str = "", reason: str = "", operation: str = "", after: str = "",  # noqa: ARG002
+    ) -> str:  # fmt: skip
         """`letter_edit.lua`, without the versions before."""
         known = self.get(letter.id)
         if known is None:

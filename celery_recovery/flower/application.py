@@ -17,7 +17,7 @@ from flower.app import Flower  # type: ignore[import-untyped]
 from tornado.web import url
 
 from celery_recovery.exceptions import RecoveryError
-from celery_recovery.flower import acting, pages, reporting
+from celery_recovery.flower import acting, asking, circuits, grouped, operations, overview, pages, reporting
 from celery_recovery.flower.metrics import Exported
 from celery_recovery.recovery import Recovery
 from celery_recovery.worker.operating import Operator
@@ -26,6 +26,7 @@ __all__ = ("RecoveryFlower", "install")
 
 logger = logging.getLogger("celery_recovery")
 
+_MODULES: Any = (overview, pages, grouped, circuits, operations, asking, acting, reporting)
 _TEMPLATES = Path(__file__).parent / "templates"
 _BROKER_TAB = re.compile(r"<li\b(?:(?!</li>).)*?reverse_url\(\s*['\"]broker['\"]\s*\)(?:(?!</li>).)*?</li>", re.DOTALL)
 
@@ -45,7 +46,8 @@ class RecoveryFlower(Flower):  # type: ignore[misc]  # Flower is untyped
             r".*",
             [
                 url(f"{prefix}/recovery{path}", handler, name=name)
-                for path, handler, name in (*pages.PAGES, *acting.PAGES, *reporting.PAGES)
+                for module in _MODULES
+                for path, handler, name in module.PAGES
             ],
         )
 

@@ -1,34 +1,38 @@
-"""The pages that only show. Each gathers in a thread what it shows, and its template of the same name shows it."""
+"""Letters, parked tasks, batches and the audit: pages that only show.
+
+Each page gathers in a thread what it shows, and its template of the same name shows it.
+"""
 
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import islice
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
-from celery_recovery.dead_letters.common import LARGEST, in_common
-from celery_recovery.dead_letters.filter import Filter
-from celery_recovery.dead_letters.groups import GroupState
+from celery_recovery.batch.progress import Progress
+from celery_recovery.checkpoint import SavedCheckpoint
+from celery_recovery.dead_letters.figures import TABLES
+from celery_recovery.dead_letters.filter import Filter, is_glob
 from celery_recovery.dead_letters.queue import what_is_edited
 from celery_recovery.dead_letters.state import OPEN, LetterState
 from celery_recovery.errors.model import ErrorType
 from celery_recovery.exceptions import ConfigurationError
 from celery_recovery.flower.access import Page
-from celery_recovery.operations.operation import ENDED, Operation
+from celery_recovery.flower.grouped import place_of
+from celery_recovery.flower.verbs import of_letters
 from celery_recovery.parking.filter import ParkedFilter
 
 __all__ = ("FILTERS", "PAGES", "asked", "filter_of")
 
 #: Letters, tasks and entries on one page.
 MOST = 50
-#: Seconds that one page looks for letters; it says how far it came.
-PATIENCE = 2.0
-#: Hours of rates in the overview.
-HOURS = 24
+#: Seconds that one page looks for letters; it says how far it came, and the browser goes on looking.
+PATIENCE = 0.06
+#: Entries of the audit that are shown, and looked through for a text.
+ENTRIES, LOOKED_THROUGH = 200, 5000
 #: What the form of the letters' page asks for.
 FILTERS = (
     "state", "error_type", "task", "queue", "text", "arg", "since", "until", "exception", "reason", "fingerprint",
@@ -62,47 +66,6 @@ def filter_of(options: Mapping[str, Any]) -> Filter:
     return Filter.parse(options)
 
 
-class Overview(Page):
-    """How it stands: rates, open circuits, the largest groups."""
-
-    async def get(self) -> None:
-        await self.connect()
-        self.show("overview", "overview", hours=HOURS, **await self.aside(self._gather))
-
-    def _gather(self) -> dict[str, Any]:
-        since = time.time() - HOURS * 3600
-        series = self.recovery.stats.series(since)
-        rates = self.recovery.stats.rates(since)
-        tasks: dict[str, dict[str, int]] = {}
-        for rate in rates:
-            sums = tasks.setdefault(rate.task, dict.fromkeys(_COUNTS, 0))
-            for name in _COUNTS:
-                sums[name] += getattr(rate, name)
-        stats = self.letters.stats()
-        groups = self.letters.grouped.list(limit=10)
-        return {
-            "stats": stats,
-            "series": series,
-            "tasks": sorted(tasks.items(), key=lambda item: -item[1]["attempts"] + item[1]["first_try"])[:15],
-            "groups": groups,
-            "circuits": [one for one in _circuits(self) if one["state"] != "closed" or one["waiting"]],
-            "parked": self.recovery.parked.stats() if self.recovery.parked else None,
-            "operations": [one for one in self.letters.operations.latest(20) if one.state not in ENDED],
-        }
-
-
-_COUNTS = ("attempts", "first_try", "recovered", "retried", "dead_lettered", "failed")
-
-
-def _circuits(page: Page) -> list[dict[str, Any]]:
-    waiting = page.recovery.parked.stats().by_circuit if page.recovery.parked else {}
-    circuits = page.recovery.circuits
-    names = sorted({*circuits.names(), *waiting})
-    seen = [{**circuits.view(name).to_dict(), "name": name, "waiting": waiting.get(name, 0)} for name in names]
-    order = ("open", "forced_open", "half_open", "disabled", "closed")
-    return sorted(seen, key=lambda one: (order.index(one["state"]), -one["waiting"], one["name"]))
-
-
 class Letters(Page):
     """Search, filter, choose."""
 
@@ -110,16 +73,35 @@ class Letters(Page):
         await self.connect()
         query = {name: self.given(name) for name in FILTERS}
         options = asked(query)
-        where = filter_of(options if "state" in options or "id" in options else {**options, "state": list(OPEN)})
+        states = options.get("state", ())
+        where = filter_of(options if states or "id" in options else {**options, "state": list(OPEN)})
         cursor = cursor_of(self)
         found = await self.aside(self.letters.page, where, limit=MOST, cursor=cursor, seconds=PATIENCE, largest=0)
-        shown = [letter.summary(self.redact) for letter in found.letters]
         more = self.at("recovery-letters", **options, cursor=found.cursor) if found.cursor else ""
         self.show(
-            "letters", "letters", letters=shown, options=options, where=urlencode(options, doseq=True), more=more,
-            looked_until=found.looked_until, states=[state.value for state in LetterState],
-            types=[one.value for one in ErrorType],
+            "letters", "review" if states == [LetterState.REVIEW.value] else "letters", options=options, more=more,
+            letters=[letter.summary(self.redact) for letter in found.letters], looked_until=found.looked_until,
+            selection=urlencode(options, doseq=True), count=await self.aside(self._count, options),
+            states=[state.value for state in LetterState], types=[one.value for one in ErrorType],
+            on_ticked=of_letters(states, some=True, edited=any(one.edits for one in found.letters)),
+            on_all=of_letters(states, some=False), most=MOST,
         )  # fmt: skip
+
+    def _count(self, options: Mapping[str, Any]) -> int | None:
+        """How many letters match, where a counter knows; None: they would have to be looked through."""
+        names = set(options)
+        if names == {"fingerprint"} and len(options["fingerprint"]) == 1:
+            return sum(group.count for group in self.letters.grouped.read(options["fingerprint"]))
+        if len(names) > 1 or names - {"state", *TABLES}:
+            return None
+        stats = self.letters.stats()
+        if not names:
+            return stats.open
+        (name,) = names
+        if name != "state" and any(map(is_glob, options[name])):
+            return None
+        counts: Mapping[str, int] = getattr(stats, f"by_{name}")
+        return sum(counts.get(value, 0) for value in options[name])
 
 
 class Letter(Page):
@@ -136,61 +118,15 @@ class Letter(Page):
         notes = self.letters.store.notes(letter_id)
         return {
             "letter": found.to_dict(self.redact),
+            "place": place_of(found.error.frames),
+            "group": next(iter(self.letters.grouped.read([found.error.fingerprint])), None),
+            "buttons": of_letters([found.state], some=True, edited=bool(edits)),
             "notes": [{**one, "text": self.redact(one["text"])} for one in notes],
             "versions": [
                 {"number": one.number + 1, "at": one.at, "by": one.by, "note": one.note, "before": old, "after": new}
                 for one, old, new in zip(edits, states, states[1:], strict=False)
             ],
         }
-
-
-class Groups(Page):
-    """Letters that died of the same thing."""
-
-    async def get(self) -> None:
-        await self.connect()
-        known = {state.value for state in GroupState}
-        states = [GroupState(one) for one in self.given("state") if one in known]
-        groups = await self.aside(
-            self.letters.grouped.list, states=states or None, limit=100, newest_first=self.one("order") == "newest"
-        )
-        self.show("groups", "groups", groups=groups, chosen={str(one) for one in states}, order=self.one("order"))
-
-
-class Group(Page):
-    """One of them, with what its letters have in common."""
-
-    async def get(self) -> None:
-        await self.connect()
-        self.show("group", "groups", **await self.aside(self._gather, self.one("fingerprint")))
-
-    def _gather(self, fingerprint: str) -> dict[str, Any]:
-        group = self.letters.grouped.get(fingerprint)
-        where = Filter(fingerprint=(group.fingerprint,), state=tuple(LetterState))
-        newest = self.letters.list(where, limit=200, largest=LARGEST)
-        return {
-            "group": group,
-            "common": in_common(newest, self.redact),
-            "sample": newest[0].to_dict(self.redact) if newest else None,
-            "where": urlencode({"fingerprint": group.fingerprint}),
-        }
-
-
-class Circuits(Page):
-    """All circuits, those that refuse calls first."""
-
-    async def get(self) -> None:
-        await self.connect()
-        self.show("circuits", "circuits", circuits=await self.aside(_circuits, self))
-
-
-class Circuit(Page):
-    """One circuit and its history."""
-
-    async def get(self) -> None:
-        await self.connect()
-        view = await self.aside(self.recovery.circuits.view, self.one("name"))
-        self.show("circuit", "circuits", circuit={**view.to_dict(), "name": view.name})
 
 
 class Parked(Page):
@@ -226,55 +162,20 @@ class Batches(Page):
             return []
         found = (store.get(name) for name in islice(store.names(), 100))
         return [
-            {**replace(one, state=None).to_dict(), "state": one.beginning(self.redact)}
+            {**replace(one, state=None).to_dict(), "state": one.beginning(self.redact), "progress": _progress(one)}
             for one in found
             if one is not None
         ]
 
 
-class Operations(Page):
-    """What was done to many letters, and is being done."""
-
-    async def get(self) -> None:
-        await self.connect()
-        self.show("operations", "operations", operations=await self.aside(self.letters.operations.latest, 100))
-
-
-class OneOperation(Page):
-    """One of them; the page asks `operation.json` how far it is."""
-
-    async def get(self) -> None:
-        await self.connect()
-        found = await self.aside(self.letters.operations.get, self.one("id"))
-        self.show("operation", "operations", operation=found, progress=progress(self, found))
-
-
-class OperationProgress(Page):
-    """The same for machines."""
-
-    async def get(self) -> None:
-        await self.connect()
-        found = await self.aside(self.letters.operations.get, self.one("id"))
-        self.write(progress(self, found))
-
-
-def progress(page: Page, operation: Operation) -> dict[str, Any]:
-    """What changes on the page while an operation runs."""
-    return {
-        "state": operation.state.value,
-        "selected": operation.selected,
-        "position": operation.position,
-        "done": operation.done,
-        "skipped": sum(operation.skipped.values()),
-        "failed": len(operation.failed),
-        "recovered": operation.outcomes.recovered,
-        "died": operation.outcomes.died,
-        "in_flight": operation.in_flight,
-        "step": operation.step,
-        "message": page.redact(operation.message),
-        "runner": operation.runner,
-        "ended": operation.state in ENDED and not operation.in_flight,
-    }
+def _progress(saved: SavedCheckpoint) -> Progress | None:
+    """Where a batch stands; None: it is a checkpoint of somebody's own."""
+    state = saved.state
+    if not saved.name.startswith("batch:") or not isinstance(state, Mapping):
+        return None
+    known = Progress.load(state, str(state.get("batch", "1")))
+    counts = (known.done, known.succeeded, known.failed, known.discarded, known.total or 0)
+    return known if all(isinstance(one, int) for one in counts) else None
 
 
 class Audit(Page):
@@ -282,22 +183,23 @@ class Audit(Page):
 
     async def get(self) -> None:
         await self.connect()
-        entries = await self.aside(lambda: list(islice(self.letters.audit.entries(), 200)))
-        self.show("audit", "audit", entries=[self.redact(one) for one in entries])
+        text = self.one("text").strip()
+        self.show("audit", "audit", text=text, most=ENTRIES, entries=await self.aside(self._gather, text.lower()))
+
+    def _gather(self, text: str) -> list[dict[str, Any]]:
+        """The last entries that hold the text, of those that are looked through."""
+        hidden = (self.redact(one) for one in islice(self.letters.audit.entries(), LOOKED_THROUGH))
+        return list(islice((one for one in hidden if _holds(one, text)), ENTRIES))
+
+
+def _holds(entry: Mapping[str, Any], text: str) -> bool:
+    return not text or any(text in str(value).lower() for value in entry.values())
 
 
 PAGES = (
-    (r"", Overview, "recovery"),
     (r"/letters", Letters, "recovery-letters"),
     (r"/letter", Letter, "recovery-letter"),
-    (r"/groups", Groups, "recovery-groups"),
-    (r"/group", Group, "recovery-group"),
-    (r"/circuits", Circuits, "recovery-circuits"),
-    (r"/circuit", Circuit, "recovery-circuit"),
     (r"/parked", Parked, "recovery-parked"),
     (r"/batches", Batches, "recovery-batches"),
-    (r"/operations", Operations, "recovery-operations"),
-    (r"/operation", OneOperation, "recovery-operation"),
-    (r"/operation\.json", OperationProgress, "recovery-operation-json"),
     (r"/audit", Audit, "recovery-audit"),
 )

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import difflib
 import json
-from collections.abc import Sequence
+import re
+import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
 from tornado.escape import xhtml_escape
 
+from celery_recovery.redact import MASK
 from celery_recovery.text import age, duration, moment, short_class, visible
 
 __all__ = (
@@ -16,18 +20,27 @@ __all__ = (
     "bars",
     "block",
     "coded",
+    "diff",
+    "due",
     "duration",
     "moment",
     "number",
+    "places",
     "plain",
+    "readable",
     "share",
     "short_class",
     "shown",
     "tone",
+    "when",
 )
 
 #: Characters of a text in a line and in a block that are shown.
 _LINE, _BLOCK = 300, 20_000
+#: Values that are offered to be edited; what the name of one cannot hold.
+_PLACES, _SIGNS = 40, frozenset(".=:")
+#: A moment in a filter.
+_MOMENT = re.compile(r"(--(?:since|until)=)(\d+(?:\.\d+)?)(?=\s|$)")
 #: State of anything -> Bootstrap's word for its colour.
 _TONES = {
     "failed": "danger", "review": "warning", "retry": "info", "replayed": "info", "recovered": "success",
@@ -65,6 +78,18 @@ def ago(then: float | None) -> str:
     return f"{age(then)} ago" if then else ""
 
 
+def when(then: float | None) -> str:
+    """The same as HTML, with the moment where the mouse points."""
+    return f'<time title="{moment(then)} UTC">{ago(then)}</time>' if then else ""
+
+
+def due(then: float) -> str:
+    """`in 5m`, or `3m overdue`, as HTML with the moment where the mouse points."""
+    ahead = then - time.time()
+    words = f"in {duration(ahead)}" if ahead > 0 else f"{duration(-ahead)} overdue"
+    return f'<time title="{moment(then)} UTC">{words}</time>'
+
+
 def number(value: Any) -> str:
     """With thousands apart."""
     return f"{value:,}" if isinstance(value, (int, float)) else str(value)
@@ -72,7 +97,39 @@ def number(value: Any) -> str:
 
 def share(value: float | None) -> str:
     """In percent."""
-    return "-" if value is None else f"{value:.0%}" if value >= 0.1 or not value else f"{value:.1%}"
+    if value is None:
+        return "-"
+    if 0 < value < 0.001:
+        return "<0.1%"
+    return f"{value:.0%}" if value >= 0.1 or not value else f"{value:.1%}"
+
+
+def readable(text: str) -> str:
+    """A filter as the command line writes it, with moments that can be read."""
+    return _MOMENT.sub(lambda found: f"{found[1]}{moment(float(found[2])).replace(' ', 'T')}", text)
+
+
+def diff(before: Any, after: Any) -> list[tuple[str, str]]:
+    """What was changed: `-`, `+` or a blank, and the line. Nothing is changed: no line."""
+    old, new = (plain(one).split("\n") for one in (before, after))
+    lines = list(difflib.unified_diff(old, new, n=2, lineterm=""))[2:]
+    return [(line[:1], line[1:]) for line in lines if not line.startswith("@@")]
+
+
+def places(document: Any) -> list[str]:
+    """Each value of a letter's arguments, or of its item, as an edit writes it: `kwargs.region=eu`. A few dozen."""
+    waiting = list(document.items()) if isinstance(document, Mapping) and {*document} == {"args", "kwargs"} else [
+        ("item", document)]  # fmt: skip
+    found: list[str] = []
+    while waiting and len(found) < _PLACES:
+        path, value = waiting.pop(0)
+        if isinstance(value, Mapping):
+            waiting[:0] = [(f"{path}.{key}", one) for key, one in value.items() if not _SIGNS & {*str(key)}]
+        elif isinstance(value, (list, tuple)):
+            waiting[:0] = [(f"{path}.{n}", one) for n, one in enumerate(value)]
+        elif value != MASK and (path != "item" or not isinstance(value, str)):
+            found.append(f"{path}={value if isinstance(value, str) else json.dumps(value, default=str)}")
+    return [one for one in found if one.isprintable() and len(one) <= _LINE]
 
 
 def tone(state: Any) -> str:

@@ -272,7 +272,7 @@ def test_circuits_open_and_close(redis_jobs: Jobs, start: Start) -> None:
     """Forced open for a time, closed again, both with a reason in the history."""
     browser = start()
     browser.get("/letters")
-    assert "forced_open" in browser.does("open-circuit", target="payments", reason="they deploy", **{"for": "10m"}).text
+    assert "forced open" in browser.does("open-circuit", target="payments", reason="they deploy", **{"for": "10m"}).text
     history = browser.get("/circuit", name="payments").text
     assert "they deploy" in history
     assert "anna" in history

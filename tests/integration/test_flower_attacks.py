@@ -94,7 +94,8 @@ def test_only_a_post_acts(start: Start, kept: str, method: str) -> None:
         answer = ask(
             browser, method, f"/recovery/{path}?{form}", X_HTTP_Method_Override="POST", X_Method_Override="POST"
         )
-        assert answer.code in (204, 403, 405, 501), answer
+        looks = path == "confirm" and method == "GET"  # it asks, and does nothing
+        assert answer.code in ((200,) if looks else (204, 403, 405, 501)), answer
 
 
 @pytest.mark.parametrize("form", [{}, {"_xsrf": ""}, {"_xsrf": "2|00000000|00|0"}, {"_xsrf": "\x00"}])

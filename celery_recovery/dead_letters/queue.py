@@ -10,6 +10,7 @@ aside for a person).
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -84,6 +85,8 @@ class EditPlan:
     #: Letters that it does not fit, and why the first of them does not.
     misfits: int = 0
     first_problem: ConfigurationError | None = None
+    #: False: there are more, which it was not tried on.
+    is_whole: bool = True
 
     def add(self, letter: Letter, app: Celery, edit: Edit, samples: int, hide: Redactor | None = None) -> None:
         """Try it on one more."""
@@ -413,15 +416,19 @@ class DeadLetterQueue:
         return runner.run(operation)
 
     def try_edit(
-        self, selection: Selection, edit: Edit, *, samples: int = 10, hide: Redactor | None = None
-    ) -> EditPlan:
+        self, selection: Selection, edit: Edit, *, samples: int = 10, hide: Redactor | None = None,
+        seconds: float | None = None,
+    ) -> EditPlan:  # fmt: skip
         """What an edit would do: some letters before and after, and those that it does not fit; changes nothing.
 
-        `hide`: the samples are without secrets.
+        `hide`: the samples are without secrets. With `seconds`, about so long at most (`EditPlan.is_whole`).
         """
         _, ids = self._select(selection, EDIT)
-        plan = EditPlan()
+        plan, until = EditPlan(), None if seconds is None else time.monotonic() + seconds
         for batch in batches(ids):
+            if until is not None and time.monotonic() >= until:
+                plan.is_whole = False
+                break
             for letter in self.store.get_many(batch):
                 if letter is not None:
                     plan.add(letter, self.app, edit, samples, hide)
@@ -443,16 +450,20 @@ class DeadLetterQueue:
         """Change the arguments of letters, or the item of a batch that they carry (see `editing.py`).
 
         Nothing is replayed by it. Raises `ConfigurationError` where it does not fit a letter; then none is changed.
+        With `only_begin` it is tried by whoever runs it; where it does not fit, the operation ends as cancelled.
         """
         _check(limit=limit)
         edit = edit if isinstance(edit, Edit) else Edit.of(edit)
         states, ids = self._select(selection, EDIT, limit=limit)
-        ids = iter(tuple(ids))
-        chosen, ids = tee(ids)
-        plan = self.try_edit(tuple(chosen), edit, samples=0)
-        if plan.first_problem is not None:
-            raise plan.first_problem
-        terms = {"states": [state.value for state in states], "rate": None, "edit": edit.to_dict()}
+        if not only_begin:
+            chosen, ids = tee(tuple(ids))
+            plan = self.try_edit(chosen, edit, samples=0)
+            if plan.first_problem is not None:
+                raise plan.first_problem
+        terms = {
+            "states": [state.value for state in states], "rate": None, "edit": edit.to_dict(),
+            **({"try": True} if only_begin else {}),
+        }  # fmt: skip
         operation = self._begin("edit", selection, ids, terms, reason=reason, by=by, via=via,
                                 unattended=unattended or only_begin)  # fmt: skip
         if not operation:

@@ -34,6 +34,8 @@ __all__ = ("PAGES", "Form", "worded")
 
 #: Seconds that the letters of a confirmation are counted.
 PATIENCE = 3.0
+#: Seconds that an edit is tried before it is shown; the operation tries it on all letters before it changes one.
+TRIES = 0.5
 #: Values of a table, and letters whose change is shown.
 ROWS, SHOWN = 8, 5
 #: Operations that are looked through for one that has undone an edit, or is at work on the same group.
@@ -187,11 +189,13 @@ class Form(Page):
 
     def _try(self) -> Mapping[str, Any]:
         """What an edit would do. Raises `ConfigurationError` where it does not fit."""
-        plan: EditPlan = self.letters.try_edit(self.selection, Edit.of(self.changes), samples=SHOWN, hide=self.redact)
+        plan: EditPlan = self.letters.try_edit(
+            self.selection, Edit.of(self.changes), samples=SHOWN, hide=self.redact, seconds=TRIES
+        )
         if plan.first_problem is not None:
             others = f" {plan.misfits:,} of {plan.selected:,} letters do not fit; nothing is changed."
             raise ConfigurationError(worded(plan.first_problem) + (others if plan.selected > 1 else ""))
-        return {"selected": plan.selected, "samples": plan.samples, "changes": self.changes}
+        return {"selected": plan.selected, "is_whole": plan.is_whole, "samples": plan.samples, "changes": self.changes}
 
 
 class Confirm(Form):

@@ -80,7 +80,8 @@ def told(operation: Operation, *, spent: bool = False) -> str:
         who = "Its canary has stopped it" if operation.by_canary else "It was stopped"
         return f"{who}: {message}. {others}"
     if state in (OperationState.PAUSED, OperationState.CANCELLED):
-        return f"{(message or str(state)).capitalize()}. {others}"
+        said = message or str(state)
+        return f"{said[:1].upper()}{said[1:]}{'' if said.endswith('.') else '.'} {others}"
     if state is OperationState.DONE and operation.in_flight:
         return f"All are published; {operation.in_flight:,} have not ended yet."
     if state is OperationState.PREPARING:

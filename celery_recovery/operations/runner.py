@@ -23,6 +23,7 @@ from celery_recovery.dead_letters.held import ChordWatch, fail_held
 from celery_recovery.dead_letters.letter import Letter
 from celery_recovery.dead_letters.pace import Pace
 from celery_recovery.dead_letters.replay import Progress, Publishes, Replay, Terms, Traces, untraced
+from celery_recovery.dead_letters.search import batches
 from celery_recovery.dead_letters.state import LetterState
 from celery_recovery.dead_letters.store import DeadLetterStore
 from celery_recovery.exceptions import ConfigurationError
@@ -218,6 +219,8 @@ class _Run:
             with ExitStack() as stack:
                 self._note(state=OperationState.RUNNING.value, wanted="", message="", by_canary=0)
                 self._tell_others()
+                if self.operation.terms.get("try") and not self.operation.position:
+                    self._try_first()
                 part = self._part_of(stack)
                 while self.operation.position < self.operation.selected:
                     self._through_some(part)
@@ -227,6 +230,21 @@ class _Run:
         except BaseException as exc:
             self._broken_off(exc)
             raise
+
+    def _try_first(self) -> None:
+        """An edit that nobody has tried yet: it has to fit all of its letters, or changes none. Raises `_Ended`."""
+        edit, misfits, first = Edit.from_dict(self.operation.terms["edit"]), 0, ""
+        self._note(message="trying it on all letters before any is changed")
+        for ids in batches(self.runner.register.all_ids(self.operation.id), BATCH):
+            for letter in self.runner.store.get_many(ids):
+                problem = _misfit(edit, self.runner.app, letter)
+                misfits, first = misfits + bool(problem), first or problem
+            self._note()
+            self._heed()
+        if misfits:
+            why = f"it does not fit {misfits:,} of {self.operation.selected:,} letters; the first: {first}"
+            raise _Ended(OperationState.CANCELLED, f"nothing was changed: {why}")
+        self._note(message="")
 
     def _part_of(self, stack: ExitStack) -> Callable[[Sequence[str]], _Part]:
         operation = self.operation
@@ -393,6 +411,16 @@ class _Run:
         with suppress(Exception):  # Redis is away, maybe that is why; the lease ends by itself
             asked = not isinstance(exc, Exception)  # Ctrl-C
             self._end(_Ended(OperationState.PAUSED, f"interrupted: {type(exc).__name__}"), asked=asked)
+
+
+def _misfit(edit: Edit, app: Celery, letter: Letter | None) -> str:
+    """Why it does not fit; empty: it does, or the letter is no longer there."""
+    try:
+        if letter is not None:
+            edit.onto(app, letter)
+    except ConfigurationError as exc:
+        return str(exc)
+    return ""
 
 
 def _canary_of(operation: Operation) -> Canary | None:

@@ -237,6 +237,20 @@ class TestKept:
         assert (ended.done, ended.position, dict(ended.skipped)) == (5, 5, {})
         assert [letters.get(f"t{n}").edits for n in range(5)] == [1] * 5
 
+    def test_tried_by_whoever_runs_it(self, here):
+        """Only begun, it is tried on all letters first, and changes none where it does not fit one."""
+        for n in range(4):
+            stored(here, f"t{n}", n)
+        here.jobs.dead_letters.store.add(letter("other", f"{MODULE}.fine", body=body(first=1)))
+        letters = here.jobs.dead_letters
+        begun = letters.edit(Filter(), ["args.0=9"], only_begin=True).operation
+        ended = letters.run(begun)
+        assert (ended.state.value, ended.done, ended.position) == ("cancelled", 0, 0)
+        assert ended.message.startswith("nothing was changed: it does not fit 1 of 5 letters; the first: set: expected")
+        assert [letters.get(f"t{n}").edits for n in range(4)] == [0] * 4
+        fits = letters.run(letters.edit(["t0", "t1"], ["args.0=9"], only_begin=True).operation)
+        assert (fits.state.value, fits.done, fits.message) == ("done", 2, "")
+
     def test_many_undone(self, here):
         """An edit of many is undone as one; what was changed again since, or was never edited, is left alone."""
         for n in range(4):

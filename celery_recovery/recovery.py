@@ -298,6 +298,9 @@ class Recovery(HandingOver):
         elif decision.action in (Action.RETRY, Action.SNOOZE):
             done, reason = Action.DEAD_LETTER, Reason.NOT_PUBLISHED.value
         self.stats.failed(failure.task.name, failure.info.error_type, str(done))
+        if failure.replay and done in (Action.FAIL, Action.DISCARD):
+            state = LetterState.DISCARDED if done == Action.DISCARD else LetterState.FAILED
+            self.close_letter(failure.request, reason, state)
         told = _told(failure, decision, str(done), reason)
         self.stats.tell(told)
         if decision.reason is Reason.POISON and self.alerts is not None:
@@ -305,9 +308,6 @@ class Recovery(HandingOver):
                                fingerprint=told.fingerprint, error_type=told.error_type)  # fmt: skip
         if failure.trace is not None:
             failure.trace.decided(told, severity=failure.info.severity, held=isinstance(outcome, Ignore))
-        if failure.replay and done in (Action.FAIL, Action.DISCARD):
-            state = LetterState.DISCARDED if done == Action.DISCARD else LetterState.FAILED
-            self.close_letter(failure.request, reason, state)
         info, request = failure.info, failure.request
         limit = decision.max_attempts or "∞"
         logger.log(

@@ -160,6 +160,8 @@ ADVERSARIAL = {
     "commas": "password=" + "a," * 100_000,
     "comma names": "password=" + ",aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa" * 5_000,
     "options": "--a " * 50_000,
+    "options and open brackets": "--password [x " * 14_000,
+    "lists and open brackets": "('password', b'x', [" * 10_000,
     "bearer": "Bearer " * 28_000,
     "words": "api key " * 25_000,
     "lists": "('password', " * 15_000,

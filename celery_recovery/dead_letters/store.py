@@ -16,6 +16,7 @@ The life of a letter here, by the calls that move it (`state.TRANSITIONS` has ev
 from __future__ import annotations
 
 import json
+import logging
 import time
 import uuid
 from collections import Counter
@@ -39,6 +40,8 @@ from celery_recovery.redis.keys import Keys
 from celery_recovery.redis.scripts import Scripts
 
 __all__ = ("LEASE", "Added", "Claim", "DeadLetterStore", "Start", "Version")
+
+logger = logging.getLogger("celery_recovery")
 
 #: What `add` found: a death of an unknown letter, one more death of a known one, or nothing new.
 Added = Literal["new", "again", "duplicate"]
@@ -311,8 +314,15 @@ class DeadLetterStore:
         """How each was taken; news of groups go to `on_news`."""
         news = [(one, word.decode()) for one, (_, word) in zip(letters, replies, strict=True) if word]
         if news:
-            self.on_news(news)
+            self._tell(news)
         return [cast("Added", how.decode()) for how, _ in replies]
+
+    def _tell(self, news: Sequence[tuple[Letter, str]]) -> None:
+        """Whoever is told must not hold up the letters: they *are* stored."""
+        try:
+            self.on_news(news)
+        except Exception:
+            logger.exception("news of groups were not told", extra={"action": "news_not_told"})
 
     def _move(
         self, ids: Sequence[str], state: LetterState, states: Iterable[LetterState], *, by: str, note: str,

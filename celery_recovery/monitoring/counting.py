@@ -84,7 +84,7 @@ class Counting:
         self._counted.append(labels)
         if not self._running:
             self._start()
-        elif len(self._counted) >= PENDING_LIMIT:
+        if len(self._counted) >= PENDING_LIMIT:
             self._fold()
 
     def add(self, key: str, amounts: Mapping[Labels, int]) -> None:
@@ -112,13 +112,14 @@ class Counting:
         """Write what was counted in this process; False when Redis is away: it is kept for the next time."""
         self._fold()
         with self._writing:
-            pending, self._pending = self._pending, Counter()
+            with self._keeping:  # nobody adds to what is being written
+                pending, self._pending = self._pending, Counter()
             entries = self._told()
             if self._client is None or not (pending or entries):
                 return True
             try:
                 self._write(pending, entries)
-            except redis.RedisError as exc:
+            except Exception as exc:  # noqa: BLE001  # that of Redis as a rule; none may end the thread
                 self._keep(pending)
                 self._missed += len(entries)
                 self._report_away(exc)
@@ -137,7 +138,9 @@ class Counting:
             for entry in entries:
                 told = json.dumps(entry, default=str)
                 pipe.xadd(self._keys.feed, {"e": told}, maxlen=FEED_KEPT, approximate=True)
-            pipe.execute()
+            replies = pipe.execute(raise_on_error=False)  # one that fails here leaves all others done: no second time
+        if wrong := [reply for reply in replies if isinstance(reply, Exception)]:
+            logger.warning("%s counts are lost: %s", len(wrong), wrong[0], extra={"action": "stats_lost"})
 
     def _fold(self) -> None:
         """Add up what was appended, under the time it is now."""
@@ -192,8 +195,13 @@ class Counting:
 
     def _start(self) -> None:
         self._running = True
-        if self._client is not None:
-            threading.Thread(target=_write_on, args=(weakref.ref(self),), name="recovery-stats", daemon=True).start()
+        if self._client is None:
+            return
+        thread = threading.Thread(target=_write_on, args=(weakref.ref(self),), name="recovery-stats", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # there is no room for a thread, or the process is about to end
+            self._running = False
 
 
 #: Those of this process: to be flushed when it ends, and to begin anew in a forked child.

@@ -82,13 +82,13 @@ class TextSearch:
         if ":" in text or "=" in text:
             text = _without(text, self._pairs(text))
         if "-" in text:
-            text = _without(text, self._found(_OPTION, text))
+            text = _without(text, _values(_OPTION, text, self._names))
         if "," in text:
-            text = _without(text, self._found(_LISTED, text))
+            text = _without(text, _values(_LISTED, text, self._names))
         if "</" in text:
             text = _ELEMENT.sub(self._element, text)
         if "'" in text or '"' in text:
-            text = _without(text, (_value_at(text, found.end()) for found in _SAID.finditer(text)))
+            text = _without(text, _values(_SAID, text))
         return text
 
     def values(self, text: str) -> str:
@@ -125,9 +125,6 @@ class TextSearch:
             return ""
         return name if self._names(name, (found["before"] or "")[::-1]) else ""
 
-    def _found(self, pattern: re.Pattern[str], text: str) -> Iterator[Hidden]:
-        return (_value_at(text, found.end()) for found in pattern.finditer(text) if self._names(found["name"]))
-
     def _element(self, found: re.Match[str]) -> str:
         if not self._names(found["local"] or found["name"]):
             return found[0]
@@ -141,6 +138,20 @@ def _hidden(found: re.Match[str], value: Value) -> str:
         return found[0]
     begin, end = (place - found.start() for place in found.span(name))
     return found[0][:begin] + MASK + found[0][end:]
+
+
+def _values(pattern: re.Pattern[str], text: str, names: Names | None = None) -> Iterator[Hidden]:
+    """The values behind what the pattern finds, where `names` say that it promises a secret; None: it always does.
+
+    What begins within one of them is not looked at: each may reach to the end of the text.
+    """
+    at = 0
+    while found := pattern.search(text, at):
+        at = found.end()
+        if names is None or names(found["name"]):
+            hidden = _value_at(text, at)
+            yield hidden
+            at = max(at, hidden.end)
 
 
 def _without(text: str, parts: Iterable[Hidden]) -> str:

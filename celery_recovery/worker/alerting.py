@@ -11,6 +11,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
+from celery_recovery.errors.reading import text_of
 from celery_recovery.exceptions import StoreUnavailable
 from celery_recovery.monitoring.alerts.alerts import Alerts
 from celery_recovery.monitoring.alerts.outbox import Delivery
@@ -84,14 +85,17 @@ class Alerter:
             delivery = self.alerts.outbox.take(sink)
             if delivery is None:
                 break
-            self._deliver(sink, send, delivery)
+            if delivery.alert.tries > MOST_TRIES:  # nobody has told how the last ones ended: they may kill workers
+                self._failed(sink, delivery, NotSent("whoever tried to send it was not heard of again"))
+            else:
+                self._deliver(sink, send, delivery)
         return INTERVAL
 
     def _deliver(self, sink: Sink, send: Sends, delivery: Delivery) -> None:
         alert = delivery.alert
         try:
             send(alert)
-        except Exception as exc:  # noqa: BLE001  # a callable of the user's, a library: any error
+        except BaseException as exc:  # noqa: BLE001  # a callable of the user's, a library: any error, `exit()` too
             self._failed(sink, delivery, exc)
             return
         self.alerts.outbox.sent(delivery)
@@ -100,9 +104,9 @@ class Alerter:
             extra={"action": "alert_sent", "event": alert.event, "sink": sink.name, "alert": alert.id},
         )  # fmt: skip
 
-    def _failed(self, sink: Sink, delivery: Delivery, exc: Exception) -> None:
+    def _failed(self, sink: Sink, delivery: Delivery, exc: BaseException) -> None:
         alert = delivery.alert
-        said = str(exc) if isinstance(exc, NotSent) else f"{type(exc).__name__}: {exc}"
+        said = exc.why if isinstance(exc, NotSent) else f"{type(exc).__name__}: {text_of(exc)}"
         why = cut(visible(self.alerts.hide.text(said)), _ERROR)
         last = alert.tries >= MOST_TRIES
         self.stats.troubled(1, of="alert")

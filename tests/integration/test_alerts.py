@@ -25,10 +25,12 @@ from celery_recovery.monitoring.alerts import outbox as outbox_module
 from celery_recovery.monitoring.alerts.alerts import Alerts
 from celery_recovery.monitoring.alerts.outbox import Outbox
 from celery_recovery.monitoring.alerts.sink import Pace, Sink
+from celery_recovery.monitoring.stats import SuccessRateMonitor
 from celery_recovery.operations.canary import Canary
 from celery_recovery.operations.operation import Operation, OperationState
 from celery_recovery.redact import Redactor
 from celery_recovery.redis import Keys, connect
+from celery_recovery.worker import alerting
 from tests.integration.jobs_client import MODULE, Jobs, eventually
 from tests.integration.test_cli import Cli, store_letters
 from tests.letters import letter
@@ -486,6 +488,45 @@ def test_a_worker_is_killed(site, point):
     eventually(lambda: [one.state for one in outbox.latest(5)] == ["sent"])
     ids = {one.json["id"] for one in site.listener.posted}
     assert (len(ids), len(site.listener.posted)) == (1, arrived if point.endswith("sent:after") else arrived + 1)
+
+
+class _Unspeakable(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no")
+
+
+@pytest.mark.parametrize("raised", [SystemExit(3), _Unspeakable()], ids=["exit", "unspeakable"])
+def test_whatever_a_sink_raises_is_a_failed_try(outbox, raised):
+    """Also what ends a thread as a rule, and what cannot be written down."""
+
+    def send(_: Any) -> None:
+        raise raised
+
+    add(outbox)
+    eventually(lambda: outbox.latest(1) or _turn(outbox, send), timeout=5)
+    [delivery] = outbox.latest(1)
+    assert delivery.state == "retrying"
+    assert type(raised).__name__ in delivery.error
+
+
+def test_a_sink_that_kills_every_worker_does_not_go_on_for_ever(outbox, monkeypatch):
+    """An alert that was taken too often, and of which nothing was heard, is given up and not tried once more."""
+    monkeypatch.setattr(outbox_module, "LEASE", 0.0)
+    add(outbox)
+    for tries in range(1, alerting.MOST_TRIES + 1):
+        assert due(outbox).alert.tries == tries
+    sent: list[Any] = []
+    _turn(outbox, sent.append)
+    assert sent == []
+    [delivery] = outbox.latest(1)
+    assert (delivery.state, delivery.error) == ("given_up", "whoever tried to send it was not heard of again")
+    assert outbox.take(SINK) is None
+
+
+def _turn(outbox: Outbox, send: Any) -> None:
+    """One look for what is due, as a worker takes it."""
+    alerts = Alerts(outbox, [SINK], Redactor(), None)
+    alerting.Alerter(alerts, [(SINK, send)], SuccessRateMonitor(None)).turn(SINK, send)
 
 
 def test_redis_restarts(worker, own_redis, listener):

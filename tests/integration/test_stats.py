@@ -167,6 +167,59 @@ def test_bounded(own_redis, monkeypatch):
     assert max(monitor._pending.values()) == 501
 
 
+def test_what_cannot_be_told_does_not_end_the_thread(redis_url):
+    """An entry of the feed that nobody can write down costs no count, and the thread goes on."""
+
+    class Odd:
+        def __str__(self) -> str:
+            raise RuntimeError("no")
+
+    monitor = SuccessRateMonitor(connect(redis_url), interval=0.05)
+    monitor.succeeded("a")
+    monitor.feed(what="odd", odd=Odd())
+    end = time.monotonic() + 10
+    while not monitor._was_away:
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    monitor.succeeded("a")
+    while not (found := hour(monitor)) or found[0].first_try < 2:
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_a_count_that_redis_refuses_is_no_reason_to_count_the_others_twice(monitor, caplog):
+    """What one command of the batch fails of, such as a key of another type, has left all others done."""
+    monitor._client.set(monitor._keys.totals_of_rates, "no hash")
+    for _ in range(3):
+        monitor.succeeded("a")
+        with caplog.at_level(logging.WARNING):
+            assert monitor.flush()
+    assert hour(monitor)[0].first_try == 3
+    assert {record.action for record in caplog.records} == {"stats_lost"}
+
+
+def test_no_room_for_a_thread(monitor, monkeypatch):
+    """Counting does not raise, memory stays bounded, and the next count tries again."""
+    start = threading.Thread.start
+
+    def full(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(module, "PENDING_LIMIT", 20)
+    monkeypatch.setattr(threading.Thread, "start", full)
+    for _ in range(50):
+        monitor.succeeded("a")
+    monitor.feed(what="retry")
+    assert len(monitor._counted) < 20
+    monkeypatch.setattr(threading.Thread, "start", start)
+    monitor.interval = 0.05
+    monitor.succeeded("a")
+    end = time.monotonic() + 10
+    while not hour(monitor):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
 def test_without_redis():
     """Without a client it counts for nothing, and nothing can be read."""
     monitor = SuccessRateMonitor(None)

@@ -91,6 +91,13 @@ class TestSettings:
             Settings(alert_secret="hunter2")
         assert "hunter2" not in str(refused.value)
 
+    @pytest.mark.parametrize("url", ["https://a.example/hunter2\x01", "https://a.example/hunter2\u00e9"])
+    def test_what_http_cannot_carry(self, url):
+        """It is refused at once: the client's own complaint would have the path in it."""
+        with pytest.raises(ConfigurationError, match="plain ASCII") as refused:
+            Sink.of(url, "recovery_alerts[0]")
+        assert "hunter2" not in str(refused.value)
+
     def test_two_that_look_alike(self):
         """They would share what is written down for them."""
         with pytest.raises(ConfigurationError, match="sinks that differ"):

@@ -135,12 +135,16 @@ def _target(to: Any, option: str, forms: Sequence[re.Pattern[str]] = _FORMS) -> 
 
 
 def _check_web(url: str, option: str) -> None:
+    """What HTTP cannot carry is refused here: the complaint of Python's client would show the path."""
     try:
-        whole = bool(urlsplit(url).hostname) and urlsplit(url).port != 0
+        parts = urlsplit(url)
+        whole = bool(parts.hostname) and parts.port != 0
+        plain = url.isprintable() and f"{parts.path}{parts.query}".isascii()
     except ValueError:
-        whole = False
-    if not whole:
-        raise ConfigurationError.of(option, expected="a URL with a host", got=f"{url.partition(':')[0]}://…")
+        whole = plain = False
+    if not (whole and plain):
+        expected = "a URL with a host" if not whole else "a URL of plain ASCII characters behind its host"
+        raise ConfigurationError.of(option, expected=expected, got=f"{url.partition(':')[0]}://…")
 
 
 def _events(words: Any, option: str) -> tuple[str, ...]:

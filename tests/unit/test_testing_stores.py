@@ -141,11 +141,8 @@ class BothCheckpoints:
         assert answers[0] == answers[1]
 
     def clear(self, name: str) -> None:
-        """Forgotten with its fence: the next one is the server's time (ms), which has to be past those that were."""
+        """Forgotten with its fence."""
         assert len(set(self.both("clear", (name,), (name,)))) == 1
-        latest = max((int(real) for _, real, _, _ in self.fences), default=0)
-        while _milliseconds(self.client) <= latest:
-            pass
 
     def look(self, name: str) -> None:
         found = self.real.get(name)
@@ -153,11 +150,6 @@ class BothCheckpoints:
         left, told = self.client.ttl(self.keys.checkpoint(name)), self.memory.seconds_left(name)
         assert (left == -2) == (told is None)
         assert told is None or abs(left - told) <= 5
-
-
-def _milliseconds(client: redis.Redis) -> int:
-    seconds, micro = client.time()
-    return seconds * 1000 + micro // 1000
 
 
 @pytest.mark.parametrize("seed", range(15))

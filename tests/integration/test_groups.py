@@ -53,6 +53,18 @@ def dead(task_id: str, ago: float = 0.0, version: str = "", **changes: Any) -> L
     return replace(letter(task_id, died_at=time.time() - ago, **changes), code_version=version)
 
 
+def test_whoever_is_told_holds_up_no_letter(redis_url, caplog):
+    """A listener that raises is logged; the letters are stored, and taken for stored."""
+
+    def tell(_: Any) -> None:
+        raise RuntimeError("nobody listens")
+
+    store = DeadLetterStore(connect(redis_url), Keys("shop"), on_news=tell)
+    assert store.add_many([dead("a"), dead("b")]) == ["new", "new"]
+    assert store.stats().open == 2
+    assert "news_not_told" in [record.action for record in caplog.records]
+
+
 class TestCounted:
     def test_outlives_its_letters(self, store):
         """What is known of a group stays when its letters have gone."""

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import math
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from celery.app.task import Context
 
-from celery_recovery import Recovery
+from celery_recovery import LetterState, RecoverableTask, Recovery, clock
 from celery_recovery.circuit.machine import Change
 from celery_recovery.circuit.state import CircuitEvent, CircuitState
+from celery_recovery.decision import Action, Decision, Reason
 from celery_recovery.errors.model import ErrorType
 from celery_recovery.exceptions import StoreUnavailable
 from celery_recovery.history import Attempt
@@ -22,6 +25,7 @@ from celery_recovery.monitoring.told import Told
 from celery_recovery.redis import Keys, connect
 from celery_recovery.redis.client import reachable
 from tests.integration.jobs_client import Jobs, eventually
+from tests.letters import letter
 
 NEVER = 3600.0
 
@@ -244,3 +248,26 @@ def test_a_replay_that_is_done_is_counted_as_one(redis_jobs: Jobs) -> None:
 
     rate = eventually(rates)
     assert (rate.replayed, rate.first_try, rate.recovered, rate.failed) == (1, 0, 0, 0)
+
+
+def nothing() -> None:
+    """The body of a task."""
+
+
+def test_what_cannot_be_told_holds_up_no_letter(redis_jobs, caplog):
+    """The end of a replay is on its letter even where monitoring fails of what an own classifier has made."""
+    recovery = Recovery.of(redis_jobs.app)
+    task = redis_jobs.app.task(base=RecoverableTask, shared=False, name="shop.odd")(nothing)
+    recovery.store.add(letter("t1", "shop.odd"))
+    [claim] = recovery.store.claim(["t1"], "op")
+    recovery.store.published(["t1"], "op")
+    assert recovery.store.started("t1", claim.letter.token, "copy") == "run"
+    request = Context(id="t1", task="shop.odd", hostname="w@h", args=(), kwargs={}, delivery_info={}, retries=0,
+                      recovery={"replay": {"token": claim.letter.token, "copy": "copy"}})  # fmt: skip
+    request.recovery_running = clock.monotonic()
+    failure = recovery.understand(task, request, RuntimeError("again"))
+    odd = replace(failure, info=replace(failure.info, fingerprint=["odd"]))
+    decision = Decision(action=Action.DISCARD, reason=Reason.EXPECTED, attempt=1, max_attempts=None, rule="x")
+    recovery.record(odd, decision, odd.exc)
+    assert "not_recorded" in [record.action for record in caplog.records]
+    assert recovery.store.get("t1").state is LetterState.DISCARDED

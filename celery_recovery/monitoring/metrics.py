@@ -75,9 +75,17 @@ def _rest(counts: Mapping[str, int], total: int) -> Samples:
     return {**_by(counts, tuple(counts)), (OTHER,): max(total - sum(counts.values()), 0)}
 
 
+#: What is counted -> how many labels are behind it.
+_WIDTHS = {
+    "attempts": 3, "delay": 2, "delay_ms": 1, "recovery": 2, "recovery_ms": 1, "circuit": 2, "group": 1, "batch": 2,
+    "error": 1, "dead": 2,
+}  # fmt: skip
+
+
 def _of(fleet: Fleet, what: str) -> Iterable[tuple[Labels, int]]:
-    """The labels behind `what`, and the counts."""
-    return ((labels[1:], count) for labels, count in (fleet.totals or {}).items() if labels[0] == what)
+    """The labels behind `what`, and the counts; a newer version may have counted in another form: that is left out."""
+    counted, width = fleet.totals or {}, _WIDTHS[what] + 1
+    return ((labels[1:], n) for labels, n in counted.items() if labels[:1] == (what,) and len(labels) == width)
 
 
 def _tasks(fleet: Fleet) -> Sequence[str]:

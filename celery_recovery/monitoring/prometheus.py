@@ -63,13 +63,10 @@ class RecoveryCollector:
         reading = self._source()
         if reading is None:
             return
-        fleet = reading.fleet
-        yield _single(UP, 0.0 if fleet is None else 1.0)
+        families = None if reading.fleet is None else _families(reading.fleet)
+        yield _single(UP, 0.0 if families is None else 1.0)
         yield _single(READ, reading.took)
-        if fleet is not None:
-            for metric in METRICS:
-                if metric.samples is not None and (fleet.totals is not None or not metric.counted):
-                    yield _filled(metric, metric.samples(fleet))
+        yield from families or ()
 
 
 class Cached:
@@ -151,6 +148,19 @@ class _Attempt:
     def _reading(fleet: Fleet | None, began: float) -> Reading:
         now = time.monotonic()
         return Reading(fleet, now - began, now)
+
+
+def _families(fleet: Fleet) -> list[Family] | None:
+    """All that is told of it; None where that cannot be made: whoever scrapes has other figures in the same answer."""
+    try:
+        return [
+            _filled(metric, metric.samples(fleet))
+            for metric in METRICS
+            if metric.samples is not None and (fleet.totals is not None or not metric.counted)
+        ]
+    except Exception:
+        logger.exception("figures for Prometheus cannot be told", extra={"action": "metrics_unread"})
+        return None
 
 
 def _family(metric: Metric) -> Family:

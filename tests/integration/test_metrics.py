@@ -295,6 +295,25 @@ def test_nothing_of_a_message_gets_in(shop):
     assert found["open_letters_by_task"]["(other)",] == 200
 
 
+@pytest.mark.parametrize(
+    "labels", [["attempts", "shop.charge", "network", "retry", "more"], ["delay", "network"], ["news", 1], []], ids=str
+)
+def test_what_a_newer_version_counts_in_another_form_is_left_out(shop, labels):
+    """In the middle of a deployment: the rest is told."""
+    shop.recovery.redis.hset(shop.recovery.keys.totals_of_rates, json.dumps(labels), 5)
+    found = shop.scraped()
+    assert found["up"] == {(): 1}
+    assert nonzero(found["attempts_total"]) == {}
+
+
+def test_a_figure_that_cannot_be_told_does_not_break_the_scrape(shop, caplog):
+    """Flower's own figures are in the same answer."""
+    reading = Cached(shop.recovery.fleet_reader().read)
+    reading().fleet.totals["group", "new"] = "no number"
+    assert [family.name for family in RecoveryCollector(reading).collect()] == [PREFIX + "up", PREFIX + "read_seconds"]
+    assert [record.action for record in caplog.records] == ["metrics_unread"]
+
+
 def test_names_of_the_app_are_shown_harmlessly(redis_url):
     """A task may be named as it likes; control characters are spelled out."""
     shop = Shop(redis_url)

@@ -101,6 +101,8 @@ def share(value: float | None) -> str:
         return "-"
     if 0 < value < 0.001:
         return "<0.1%"
+    if 0.995 <= value < 1:
+        return ">99%"
     return f"{value:.0%}" if value >= 0.1 or not value else f"{value:.1%}"
 
 

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from celery_recovery import Filter, LetterState, Recovery
+from celery_recovery.circuit.state import CircuitEvent
 from tests.integration.jobs_client import MODULE, Jobs, eventually
 from tests.integration.test_cli import Cli
 from tests.integration.test_parking_cli import park
@@ -90,11 +91,12 @@ class Flower:
     """A Flower in its own process."""
 
     def __init__(
-        self, jobs: Jobs, log: Path, *words: str, env: dict[str, str] | None = None, ours: bool = True
-    ) -> None:
+        self, jobs: Jobs, log: Path, *words: str, env: dict[str, str] | None = None, ours: bool = True,
+        app: str = MODULE,
+    ) -> None:  # fmt: skip
         self.port = free_port()
         command = [
-            sys.executable, "-m", "celery", "-A", MODULE, *(("recovery",) if ours else ()), "flower",
+            sys.executable, "-m", "celery", "-A", app, *(("recovery",) if ours else ()), "flower",
             f"--port={self.port}", "--address=127.0.0.1", *words,
         ]  # fmt: skip
         with log.open("w") as out:
@@ -243,6 +245,70 @@ def test_a_worker_goes_on_when_flower_is_killed(redis_jobs: Jobs, start: Start) 
     recovered = Filter(state=(LetterState.RECOVERED,))
     eventually(lambda: redis_jobs.dead_letters.count(recovered) == len(tokens), timeout=60, what="all to recover")
     assert {token: len(redis_jobs.ledger.lines(token)) for token in tokens} == dict.fromkeys(tokens, 1)
+
+
+def test_a_form_that_is_sent_twice_is_done_once(redis_jobs: Jobs, start: Start) -> None:
+    """By a double click, or out of the history: both lead to the same operation. What was refused may be sent again."""
+    store(redis_jobs, *"abc")
+    browser = start()
+    form = browser.get("/confirm", verb="discard", where="task=*.fine")
+    once = re.search(r'name="once" value="([0-9a-f]{32})"', form.text)[1]  # type: ignore[index]
+    sent = {"verb": "discard", "where": "task=*.fine", "once": once}
+    assert browser.post("/act", **sent).code == 400, "a reason is asked for"
+    led = [browser.post("/act", **sent, reason="test data").url for _ in range(2)]
+    assert led[0] == led[1]
+    assert len(redis_jobs.dead_letters.operations.latest(10)) == 1
+    again = browser.get("/confirm", verb="discard", where="task=*.fine").text
+    assert once not in again, "each form is one of its own"
+
+
+def test_a_confirmation_is_a_look(redis_jobs: Jobs, start: Start) -> None:
+    """It can be reloaded and gone back to; what was typed is still there when it is refused; back is a page of ours."""
+    (one,) = store(redis_jobs, "kept")
+    browser = start()
+    browser.get("/letters")
+    for back, shown in (
+        ("/recovery/group?fingerprint=x", True), ("https://evil.example/recovery/x", False),
+        ("//evil/recovery/x", False), ("javascript:alert(1)", False), ("/recoveryx", False),
+        ("/recovery/confirm?verb=x", False),
+    ):  # fmt: skip
+        assert (f'href="{back}"' in browser.get("/confirm", verb="replay", id=one, back=back).text) is shown, back
+    refused = browser.post("/act", verb="replay", id=one, rate="0", canary="5", reason="twice as well")
+    assert (refused.code, "twice as well" in refused.text, "rate: expected" in refused.text) == (400, True, True)
+    edit = browser.post("/confirm", verb="edit", id=one, changes="kwargs.nonsense=1", reason="why not")
+    assert (edit.code, "kwargs.nonsense=1" in edit.text, "why not" in edit.text) == (400, True, True)
+    assert redis_jobs.dead_letters.get(one).state.value == "failed"
+
+
+def test_a_stopped_operation_of_which_nothing_is_left(redis_jobs: Jobs, start: Start) -> None:
+    """It is not among those that are not through, and cannot be resumed; as long as one letter waits it is."""
+    ids = store(redis_jobs, *"abcd")
+    letters = redis_jobs.dead_letters
+    begun = letters.operations.create("discard", ids, by="anna", terms={"states": ["failed"], "rate": None})
+    letters.operations.ask(begun.id, "paused", by="anna")
+    letters.discard(ids[:3])
+    browser = start()
+    assert "Operations that are not through" in browser.get("").text
+    assert "verb=resume" in browser.get("/operation", id=begun.id).text
+    letters.discard(ids[3:])
+    assert "Operations that are not through" not in browser.get("").text
+    page = browser.get("/operation", id=begun.id).text
+    assert ("verb=resume" in page, "verb=cancel" in page) == (False, True)
+    assert "None of the other 4 letters waits any more" in page
+
+
+def test_many_circuits(redis_jobs: Jobs, start: Start) -> None:
+    """Of one for each tenant the first are looked at, those that refuse calls in front."""
+    circuits = Recovery.of(redis_jobs.app).circuits
+    for n in range(130):
+        circuits.set(f"tenant-{n:03}", CircuitEvent.FORCE_OPEN if n == 129 else CircuitEvent.RESET)
+    browser = start()
+    text = browser.get("/circuits").text
+    assert len(re.findall(r"/recovery/circuit\?name=tenant-", text)) == 100
+    assert text.index("tenant-129") < text.index("tenant-000")
+    assert "The first 100 of 130" in text
+    overview = browser.get("").text
+    assert ("tenant-129" in overview, "tenant-000" in overview) == (True, False)
 
 
 def test_edit_review_and_groups(redis_jobs: Jobs, start: Start) -> None:

@@ -22,7 +22,7 @@ GROUPS, TASKS = 10, 15
 LATEST = 20
 #: Groups that are told in a sentence, when so large a share of the letters is theirs.
 FEW, MOST_OF_ALL = 5, 0.9
-_COUNTS = ("attempts", "first_try", "recovered", "retried", "dead_lettered", "failed")
+_COUNTS = ("attempts", "first_try", "replayed", "recovered", "retried", "dead_lettered", "failed")
 
 
 class Headline(NamedTuple):
@@ -87,7 +87,11 @@ class Overview(Page):
             sums = tasks.setdefault(rate.task, dict.fromkeys(_COUNTS, 0))
             for name in _COUNTS:
                 sums[name] += getattr(rate, name)
-        return sorted(tasks.items(), key=lambda item: -item[1]["attempts"] + item[1]["first_try"])[:TASKS]
+
+        def failed(item: tuple[str, dict[str, int]]) -> int:
+            return item[1]["attempts"] - item[1]["first_try"] - item[1]["replayed"]
+
+        return sorted(tasks.items(), key=failed, reverse=True)[:TASKS]
 
 
 PAGES = ((r"", Overview, "recovery"),)

@@ -1,7 +1,8 @@
 """A newcomer's walk through Flower alone, in a real browser: found, understood, not mended, mended, and put right.
 
 The letters are those of `examples/night_shift`, in small: three bugs and a printer that is away. Nothing but links,
-buttons and forms of the pages is used; what came of it is then looked up in the store.
+buttons and forms of the pages is used; what came of it is then looked up in the store. With `FLOWER_PICTURES=docs` in
+the environment the pictures of the documentation are taken on the way.
 """
 
 from __future__ import annotations
@@ -120,7 +121,7 @@ class Visitor:
 
     def __init__(self, browser: Browser, flower: Any, **options: Any) -> None:
         login = {"username": "anna", "password": "secret"}
-        options = {"viewport": {"width": 1280, "height": 900}, **options}
+        options = {"viewport": {"width": 1100, "height": 690}, **options}
         self.context = browser.new_context(http_credentials=login, **options)  # type: ignore[arg-type]
         self.context.set_default_timeout(PATIENCE)
         self.page: Page = self.context.new_page()
@@ -144,6 +145,11 @@ class Visitor:
         for one in words:
             self.page.get_by_text(one).first.wait_for()
         return self
+
+    def shows(self, name: str) -> None:
+        """Take a picture of what is in the window, where pictures are wanted."""
+        if directory := os.environ.get("FLOWER_PICTURES"):
+            self.page.screenshot(path=Path(directory) / f"flower-{name}.png")
 
     def figure(self, name: str) -> int:
         """A figure of the progress, as it is shown now."""
@@ -173,7 +179,7 @@ def test_found_understood_not_mended_and_mended(warehouse: Warehouse, chromium: 
     # found: how many errors it is, since when, what they have in common
     total = INVOICES + STOCK + LABELS + 1
     anna.opens().sees(f"{total:,} letters", "4 different errors", "3 of them are", "all in version release-1")
-    anna.sees("in amount (warehouse.py:", "region = eu in 30 of 30")
+    anna.sees("in amount (warehouse.py:", "region = eu in 30 of 30").shows("overview")
 
     # understood: the group, and one letter of it
     anna.follows("InvalidOperation in warehouse.book_invoice", "group").sees("region = eu", "release-1", "Raised in")
@@ -197,6 +203,7 @@ def test_found_understood_not_mended_and_mended(warehouse: Warehouse, chromium: 
         f"The other {INVOICES - 5} letters are as they were",
     )
     anna.sees("What they died of again", "release-2")
+    anna.shows("stopped")
     assert len(warehouse.letters.operations.latest(10)) == 1
     assert warehouse.count(state="failed") == total
     anna.page.go_back()
@@ -242,6 +249,7 @@ def test_put_right_in_the_page(warehouse: Warehouse, chromium: Browser) -> None:
     assert anna.page.input_value("#field-changes") == "kwargs.items=[]", "what was typed is still there"
     anna.page.fill("#field-changes", "kwargs.item.sku=a1")
     anna.follows("Show what changes", "confirm").sees(f"It was tried on all {STOCK}, and fits")
+    anna.shows("edit")
     assert anna.page.locator(".diff .ins", has_text='"sku": "a1"').count() == 5
     assert all(one.edits == 0 for one in warehouse.letters.iterate(Filter.parse({"task": "*.sync_stock"})))
     anna.follows(f"Edit {STOCK}", "operation").page.locator("#state", has_text="done").wait_for()

@@ -146,7 +146,8 @@ class TestShown:
         assert showing.readable("--text=--until=7x") == "--text=--until=7x"
 
     @pytest.mark.parametrize(
-        ("value", "words"), [(None, "-"), (0.0, "0%"), (0.0004, "<0.1%"), (0.05, "5.0%"), (0.54, "54%"), (0.997, ">99%")]
+        ("value", "words"),
+        [(None, "-"), (0.0, "0%"), (0.0004, "<0.1%"), (0.05, "5.0%"), (0.54, "54%"), (0.997, ">99%")],
     )
     def test_share(self, value: float | None, words: str) -> None:
         assert showing.share(value) == words

@@ -1,5 +1,7 @@
 """Tasks that end in every way there is, run by a real worker and in memory: what becomes of them must be alike.
 
+They are not shared: Celery would give them to every app that the tests make.
+
 None knows more than its message, its checkpoint and its arguments tell, so each runs the same here and there.
 """
 
@@ -58,19 +60,21 @@ def away() -> Exception:
     return ConnectionResetError(104, "Connection reset by peer")
 
 
-@app.task(base=RecoverableTask)
+@app.task(shared=False, base=RecoverableTask)
 def fine(x: int, y: int = 1) -> list[Any]:
     return [x, (x + y, {"y": y})]
 
 
-@app.task(base=RecoverableTask, bind=True)
+@app.task(shared=False, base=RecoverableTask, bind=True)
 def flaky(self: Task, failures: int, kind: str = "network") -> int:
     if self.request.retries < failures:
         raise {"network": away(), "unknown": Odd("order 4711"), "busy": Busy()}[kind]
     return int(self.request.retries)
 
 
-@app.task(base=RecoverableTask, bind=True, policy=RetryPolicy(max_attempts=4, base_delay=600, max_delay=6000))
+@app.task(
+    shared=False, base=RecoverableTask, bind=True, policy=RetryPolicy(max_attempts=4, base_delay=600, max_delay=6000)
+)
 def patient(self: Task) -> int:
     """Recovers at last, after an hour or so; snoozes first."""
     recovery = self.request.__dict__.get("recovery") or {}
@@ -81,14 +85,14 @@ def patient(self: Task) -> int:
     return int(self.request.retries)
 
 
-@app.task(base=RecoverableTask)
+@app.task(shared=False, base=RecoverableTask)
 def invalid(order: dict[str, Any]) -> int:
     if order["quantity"] < 0:
         raise ValueError(f"quantity must be positive, got {order['quantity']}")
     return int(order["quantity"])
 
 
-@app.task(base=RecoverableTask, bind=True)
+@app.task(shared=False, base=RecoverableTask, bind=True)
 def asking(self: Task, how: str) -> Any:
     """Uses one of the instructions, at first."""
     recovery = self.request.__dict__.get("recovery") or {}
@@ -107,7 +111,7 @@ def asking(self: Task, how: str) -> Any:
     }[how]
 
 
-@app.task(base=RecoverableTask, bind=True)
+@app.task(shared=False, base=RecoverableTask, bind=True)
 def by_hand(self: Task, failures: int, word: str = "first", max_retries: int | None = None) -> str:
     if self.request.retries < failures:
         exc = Odd("by hand")
@@ -115,53 +119,55 @@ def by_hand(self: Task, failures: int, word: str = "first", max_retries: int | N
     return word
 
 
-@app.task(base=RecoverableTask, bind=True, max_retries=1)
+@app.task(shared=False, base=RecoverableTask, bind=True, max_retries=1)
 def at_most_twice(self: Task) -> None:
     raise away()
 
 
-@app.task(base=RecoverableTask, autoretry_for=(KeyError,), retry_kwargs={"max_retries": 2, "countdown": 0.1})
+@app.task(
+    shared=False, base=RecoverableTask, autoretry_for=(KeyError,), retry_kwargs={"max_retries": 2, "countdown": 0.1}
+)
 def auto(key: str) -> Any:
     return {}[key]
 
 
-@app.task(base=RecoverableTask, throws=(KeyError,))
+@app.task(shared=False, base=RecoverableTask, throws=(KeyError,))
 def expecting() -> None:
     raise KeyError("nothing unusual")
 
 
-@app.task(base=RecoverableTask, policy=RetryPolicy(base_delay=100, max_delay=100, jitter=Jitter.NONE))
+@app.task(shared=False, base=RecoverableTask, policy=RetryPolicy(base_delay=100, max_delay=100, jitter=Jitter.NONE))
 def too_late() -> None:
     raise away()
 
 
-@app.task(base=RecoverableTask, policy=RetryPolicy(base_delay=0.3, deadline=0.2, jitter=Jitter.NONE))
+@app.task(shared=False, base=RecoverableTask, policy=RetryPolicy(base_delay=0.3, deadline=0.2, jitter=Jitter.NONE))
 def never_in_time() -> None:
     raise away()
 
 
-@app.task(base=RecoverableTask, policies={ErrorType.VALIDATION: RecoveryStrategy.FAIL})
+@app.task(shared=False, base=RecoverableTask, policies={ErrorType.VALIDATION: RecoveryStrategy.FAIL})
 def failing() -> None:
     raise ValueError("no letter, please")
 
 
-@app.task(base=RecoverableTask, recovery_on_dead_letter="hold")
+@app.task(shared=False, base=RecoverableTask, recovery_on_dead_letter="hold")
 def held() -> None:
     raise ValueError("wait for me")
 
 
-@app.task(base=RecoverableTask)
+@app.task(shared=False, base=RecoverableTask)
 def unwritable() -> Any:
     """The work is done; its result cannot be stored."""
     return object()
 
 
-@app.task(base=RecoverableTask, ignore_result=True)
+@app.task(shared=False, base=RecoverableTask, ignore_result=True)
 def silent() -> None:
     raise ValueError("nobody asks")
 
 
-@app.task(base=RecoverableTask, bind=True)
+@app.task(shared=False, base=RecoverableTask, bind=True)
 def counting(self: Task, to: int, failing_at: int) -> list[int]:
     """Goes on where its checkpoint says."""
     begun = self.checkpoint.load(0)
@@ -172,7 +178,7 @@ def counting(self: Task, to: int, failing_at: int) -> list[int]:
     return [begun, to]
 
 
-@app.task(base=RecoverableTask, bind=True, batch_policy={"flush_every": 1})
+@app.task(shared=False, base=RecoverableTask, bind=True, batch_policy={"flush_every": 1})
 def importing(self: Task, rows: list[dict[str, Any]]) -> None:
     """Some rows are bad; some at first only."""
     for row in self.batch(rows, key=lambda row: row["id"]):
@@ -184,7 +190,7 @@ def importing(self: Task, rows: list[dict[str, Any]]) -> None:
             raise Discard("not wanted")
 
 
-@app.task(base=RecoverableTask, bind=True)
+@app.task(shared=False, base=RecoverableTask, bind=True)
 def in_chunks(self: Task, rows: list[int]) -> Any:
     def write(part: list[int]) -> None:
         if bad := [row for row in part if row % 5 == 4]:
@@ -194,6 +200,7 @@ def in_chunks(self: Task, rows: list[int]) -> Any:
 
 
 @app.task(
+    shared=False,
     base=RecoverableTask, bind=True, circuit="alike-api",
     circuit_policy={"consecutive_failures": 1, "open_duration": 0.5, "half_open_permits": 1},
 )  # fmt: skip
@@ -204,12 +211,12 @@ def through_circuit(self: Task) -> list[int]:
     return [self.request.retries, self.request.recovery["deferrals"]]
 
 
-@app.task(base=RecoverableTask, bind=True)
+@app.task(shared=False, base=RecoverableTask, bind=True)
 def fanning_out(self: Task, rows: list[int]) -> Any:
     return self.batch.fan_out(rows, 2, to=part)
 
 
-@app.task(base=RecoverableTask, bind=True)
+@app.task(shared=False, base=RecoverableTask, bind=True)
 def part(self: Task, rows: list[int]) -> None:
     for row in self.batch(rows):
         if row == 3:

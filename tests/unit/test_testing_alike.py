@@ -29,6 +29,7 @@ class Real:
     def __init__(self, worker: Worker, url: str) -> None:
         self.worker = worker
         self.app = Celery("alike-client", broker=url, backend=url, set_as_current=False)
+        self.app.tasks.update({name: task for name, task in alike.app.tasks.items() if name not in self.app.tasks})
         self.letters = Recovery.of(self.app).dead_letters
         self.ids = {case.name: self.send(case) for case in alike.CASES}
 

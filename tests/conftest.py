@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 import hypothesis
 import pytest
 import redis
+from celery import _state
+from celery.app import builtins as _builtins  # noqa: F401  # shares tasks of its own as it is imported
 
 from tests.services import RabbitServer, RedisServer, Service, Unavailable, Worker
 
@@ -21,6 +23,14 @@ S = TypeVar("S", bound=Service)
 # How long one example takes says nothing here: the machine runs workers, servers and other people's builds beside it.
 hypothesis.settings.register_profile("busy", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("busy")
+
+
+@pytest.fixture(autouse=True)
+def no_tasks_for_other_tests() -> Iterator[None]:
+    """What a test's app shares, which is Celery's default, every app that is made after it would have, too."""
+    before = set(_state._on_app_finalizers)
+    yield
+    _state._on_app_finalizers &= before
 
 
 @pytest.fixture(scope="session")

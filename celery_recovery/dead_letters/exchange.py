@@ -20,6 +20,7 @@ from kombu import Connection, Exchange, Producer, Queue, pools
 from kombu.exceptions import EncodeError, LimitExceeded, OperationalError
 
 from celery_recovery.exceptions import PublishFailed, Unroutable, UnserialisableLetter
+from celery_recovery.forks import kept_from_children
 
 __all__ = ("NOT_ENCODABLE", "Publisher", "dead_letter_queue")
 
@@ -170,6 +171,7 @@ class Publisher:
             options = {"read_timeout": self.timeout, "write_timeout": self.timeout, **options}
         connection.transport_options = options
         with pools.producers[connection].acquire(block=True, timeout=self.timeout) as producer:
+            kept_from_children(producer.connection)
             try:
                 yield producer
             except BaseException:

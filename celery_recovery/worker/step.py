@@ -8,6 +8,7 @@ from celery import bootsteps
 from click import ClickException
 
 from celery_recovery.exceptions import ConfigurationError
+from celery_recovery.forks import import_beforehand
 from celery_recovery.recovery import Recovery
 
 __all__ = ("RecoveryStep",)
@@ -19,6 +20,7 @@ class RecoveryStep(bootsteps.StartStopStep):  # type: ignore[misc]  # celery is 
     def include(self, parent: Any) -> bool:
         """Celery's own, with a `ConfigurationError` as a sentence."""
         Recovery.of(parent.app).in_worker = True
+        import_beforehand()
         try:
             return bool(super().include(parent))
         except ConfigurationError as exc:

@@ -13,7 +13,7 @@ import pytest
 from celery import chain, chord
 from celery.exceptions import TaskRevokedError
 
-from celery_recovery import Recovery
+from celery_recovery import CircuitBreaker, CircuitPolicy, Recovery
 from celery_recovery.circuit.state import CircuitState
 from celery_recovery.circuit.view import CircuitView
 from celery_recovery.monitoring.events import EVENT
@@ -42,6 +42,14 @@ class Circuits(Jobs):
 
     def view(self, name: str = NEEDED) -> CircuitView:
         return Recovery.of(self.app).circuits.view(name)
+
+    def breaker(self) -> CircuitBreaker:
+        return Recovery.of(self.app).circuits.get(NEEDED)
+
+    def stays_open(self) -> None:
+        """No probes, and all processes know it: what one of them knew before holds no longer."""
+        self.breaker().force_open()
+        time.sleep(CircuitPolicy().freshness + 0.5)
 
     def opens(self, name: str = NEEDED) -> None:
         eventually(lambda: self.view(name).state is not CLOSED, what=f"{name} opens")
@@ -164,6 +172,7 @@ def test_on_open_fail(on_redis: Circuits) -> None:
     """The caller hears of it at once."""
     on_redis.worker(concurrency=4)
     on_redis.broken()
+    on_redis.stays_open()
     result = on_redis.send("impatient", "token")
     with pytest.raises(Exception, match="the circuit 'dependency' is") as caught:
         result.get(timeout=20)
@@ -176,12 +185,14 @@ def test_on_open_dead_letter(on_redis: Circuits) -> None:
     """It waits for a person, with the reason; a replay runs it."""
     on_redis.worker(concurrency=4)
     tokens = on_redis.broken()
+    on_redis.stays_open()
     result = on_redis.send("set_aside", "token")
     eventually(on_redis.dead_letters.count, what="its letter")
     letter = on_redis.dead_letters.get(result.id)
     assert letter.reason == "circuit"
     assert on_redis.ledger.lines("token") == []
     on_redis.back()
+    on_redis.breaker().close()
     on_redis.done(tokens)
     assert on_redis.dead_letters.replay(result.id).published == 1
     on_redis.done(["token"])

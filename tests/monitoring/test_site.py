@@ -30,7 +30,7 @@ JOB = "celery-recovery"
 
 @pytest.fixture(scope="module")
 def site(rabbit_server: RabbitServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """Worker, traffic, exporter and Flower, running."""
+    """Worker, exporter and Flower, running."""
     try:
         server = RedisServer()
     except Unavailable as why:
@@ -38,7 +38,7 @@ def site(rabbit_server: RabbitServer, tmp_path_factory: pytest.TempPathFactory) 
     with server:
         here = Site(tmp_path_factory.mktemp("site"), server.url(), rabbit_server.fresh_url())
         try:
-            for service in ("worker", "metrics", "flower", "traffic"):
+            for service in ("worker", "metrics", "flower"):
                 here.start(service)
             yield here
         finally:
@@ -78,7 +78,10 @@ class Prometheus:
 
 @pytest.fixture(scope="module")
 def prometheus(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+    """It scrapes already when the traffic begins: the first batch takes seconds, and the next comes minutes later."""
     one = Prometheus(tmp_path_factory.mktemp("prometheus"), site)
+    eventually(lambda: one.value("celery_recovery_up") == 1, timeout=90, what="the first scrape")
+    site.start("traffic")
     yield one
     one.process.kill()
 

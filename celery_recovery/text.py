@@ -11,7 +11,9 @@ import unicodedata
 from datetime import datetime, timezone
 from typing import Any
 
-__all__ = ("age", "counted", "cut", "duration", "moment", "number", "padded", "short_class", "visible", "width")
+__all__ = (
+    "age", "as_written", "counted", "cut", "duration", "moment", "number", "padded", "short_class", "visible", "width",
+)  # fmt: skip
 
 _UNITS = (("d", 86400), ("h", 3600), ("m", 60))
 
@@ -97,6 +99,11 @@ def number(value: Any) -> float | None:
     if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e15:
         return float(value)
     return None
+
+
+def as_written(figure: float) -> float:
+    """7 for 7.0, as a person writes it in a setting."""
+    return int(figure) if figure == int(figure) else figure
 
 
 def short_class(name: str) -> str:

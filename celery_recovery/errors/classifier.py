@@ -30,7 +30,7 @@ from celery_recovery.errors.rules import FAMILIES
 from celery_recovery.errors.rules.rule import Answer, Family, Through, Verdict
 from celery_recovery.errors.rules.table import Table
 
-__all__ = ("ErrorClassifier", "Rule", "Rules", "classify")
+__all__ = ("ErrorClassifier", "Rule", "Rules", "classify", "scalars")
 
 #: What a user's rule may be: a callable, asked with the exception; or a fixed answer for a class.
 Rule = Callable[[Any], "Answer | ErrorType"]
@@ -126,7 +126,7 @@ class ErrorClassifier:
             fingerprint=self._fingerprint(exc, message, ruling, task, steps),
             class_chain=chain,
             frames=frames_of(steps),
-            context=_context(verdict.context) if verdict.context else {},
+            context=scalars(verdict.context) if verdict.context else {},
         )
 
     def _fingerprint(self, exc: BaseException, message: str, ruling: Ruling, task: str, steps: Steps) -> str:
@@ -166,7 +166,7 @@ def _wait(value: Any) -> float | None:
     return bounded(float(value)) if isinstance(value, (int, float)) else None
 
 
-def _context(context: Mapping[str, Any]) -> dict[str, Any]:
+def scalars(context: Mapping[str, Any]) -> dict[str, Any]:
     """JSON scalars only, and not too many or too long."""
     kept: dict[str, Any] = {}
     for key, value in list(context.items())[:_CONTEXT]:

@@ -13,6 +13,7 @@ from celery_recovery.monitoring.stats import Rate
 from celery_recovery.policy import RecoveryPolicy
 from celery_recovery.report.sections import Kind
 from celery_recovery.report.tally import Tallies, Tally, Times
+from celery_recovery.retry_policy import RetryPolicy
 
 __all__ = ("MOST_KINDS", "Limits", "kinds_of")
 
@@ -21,7 +22,7 @@ MOST_KINDS = 200
 
 
 class Limits:
-    """How many attempts the policies of this process allow. Calling never raises."""
+    """What the policies of this process allow. Nothing here raises."""
 
     def __init__(self, app: Celery, policies_of: Callable[[Any], RecoveryPolicy]) -> None:
         self._app = app
@@ -29,6 +30,11 @@ class Limits:
 
     def __call__(self, task: str, error_type: str, exception: str = "") -> int | None:
         """Most attempts, as far as a class's name tells; None: no limit, or the task is not known here."""
+        policy = self.policy(task, error_type, exception)
+        return None if policy is None else policy.max_attempts
+
+    def policy(self, task: str, error_type: str, exception: str = "") -> RetryPolicy | None:
+        """The policy, as far as a class's name tells; None: the task is not known here."""
         known = self._known(task)
         if known is None:
             return None
@@ -37,7 +43,7 @@ class Limits:
                 error_type=ErrorType(error_type), is_retryable=True, severity=ErrorSeverity.MEDIUM, rule="",
                 exception=exception,
             )  # fmt: skip
-            return self._policies_of(known).course(None, info).retry.max_attempts
+            return self._policies_of(known).course(None, info).retry
         except ValueError:  # a type that a newer version has counted, or a policy that makes no sense
             return None
 
@@ -57,9 +63,19 @@ def kinds_of(rates: Iterable[Rate], tallies: Tallies, limits: Limits) -> tuple[K
     known = {key for key, rate in counted.items() if rate.attempts} | tallies.kinds.keys() | tallies.times.keys()
     kinds = [_kind(task, error_type, counted.get((task, error_type)), tallies) for task, error_type in known]
     kinds.sort(key=lambda kind: (-kind.failed_attempts, -kind.recovered, kind.task, kind.error_type))
-    return tuple(
-        replace(kind, max_attempts=limits(kind.task, kind.error_type), has_circuit=limits.has_circuit(kind.task))
-        for kind in kinds[:MOST_KINDS]
+    return tuple(_limited(kind, limits) for kind in kinds[:MOST_KINDS])
+
+
+def _limited(kind: Kind, limits: Limits) -> Kind:
+    policy = limits.policy(kind.task, kind.error_type)
+    if policy is None:
+        return replace(kind, has_circuit=limits.has_circuit(kind.task))
+    return replace(
+        kind,
+        max_attempts=policy.max_attempts,
+        delays=(max(policy.base_delay, policy.min_delay or 0.0), policy.max_delay),
+        deadline=policy.deadline,
+        has_circuit=limits.has_circuit(kind.task),
     )
 
 

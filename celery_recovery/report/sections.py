@@ -54,6 +54,10 @@ class Kind:
     reasons: Mapping[str, int] = field(default_factory=dict)
     #: Most attempts by the policy of this process; None: no limit, or the task is not known here.
     max_attempts: int | None = None
+    #: Its shortest and its longest delay, in seconds; None: the task is not known here.
+    delays: tuple[float, float] | None = None
+    #: Its deadline, in seconds from the first failure; None: it has none, or the task is not known here.
+    deadline: float | None = None
     #: Whether the task goes through circuits; None: it is not known here.
     has_circuit: bool | None = None
 

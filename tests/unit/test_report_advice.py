@@ -266,6 +266,31 @@ def test_settings_do_what_they_say(made):
         assert RecoveryPolicy(policies).course(None, info).retry.max_attempts == limit
 
 
+@pytest.mark.parametrize(
+    ("reason", "known", "setting"),
+    [
+        ("deadline", {"deadline": 90.0, "delays": (2.0, 300.0)}, '{"network": {"deadline": 180}}'),
+        ("expires", {"deadline": 90.0, "delays": (2.0, 300.0)}, '{"network": {"max_delay": 150}}'),
+        ("expires", {"delays": (200.0, 300.0)}, '{"network": {"max_delay": 200}}'),
+        ("expires", {}, '{"network": {"max_delay": 60}}'),
+    ],
+)
+def test_sooner_than_now(reason, known, setting):
+    """Twice the deadline that there is, or half of the longest delay, and never less than a policy accepts."""
+    (advice,) = said("retries_come_too_late", report(kinds=(kind(reasons={reason: 20}, **known),)))
+    assert advice.setting == f"policies={setting}"
+    RecoveryPolicy(ast.literal_eval(advice.setting.removeprefix("policies=")))
+
+
+@pytest.mark.parametrize(("state", "what"), [("forced_open", "refuses all calls"), ("disabled", "protects nothing")])
+def test_what_somebody_made_of_a_circuit(state, what):
+    """Both are asked about, with what they mean; the states that a circuit takes by itself are not."""
+    (advice,) = said("circuit_forced", report(circuits=(circuit(state=state, since=MADE_AT - 90_000, waiting=7),)))
+    assert advice.says == f"Is the circuit bank still meant to be {state}? It {what}."
+    assert "for 1d 1h; 7 tasks wait" in advice.evidence
+    assert not said("circuit_forced", report(circuits=(circuit(state="open", since=MADE_AT - 90_000),)))
+
+
 def test_never_both_fewer_attempts_and_more():
     """The last attempt recovers three in ten, but so few come to it that all retries together recover next to none."""
     few = kind(steps=steps((0, 10_000), (35, 65)), reasons={"exhausted": 70})

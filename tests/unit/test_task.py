@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import json
 import weakref
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -310,6 +312,26 @@ def test_our_own_mistake_does_not_hide_the_users_exception(app: Celery, caplog: 
 
     assert isinstance(call.delay().result, KeyError)
     assert "the classifier is broken" in caplog.text
+
+
+def test_what_a_classifier_says_can_be_written_down(app: Celery) -> None:
+    """One of the user's own may put anything into the context of an error; a letter holds what JSON can say."""
+
+    class Chatty(ErrorClassifier):
+        def classify(self, exc: BaseException, **known: Any) -> Any:
+            return replace(super().classify(exc, **known), context={"order": 7, "connection": object(), b"key": {1}})
+
+    app.conf.recovery_classifier = Chatty
+
+    @app.task(shared=False, base=RecoverableTask, bind=True)
+    def call(self: Task) -> dict[str, Any]:
+        self.request.recovery_running = 0.0
+        return Recovery.of(app).understand(self, self.request, KeyError("x")).info.context
+
+    context = call.delay().get()
+    assert context["order"] == 7
+    assert "object" in context["connection"]
+    assert json.loads(json.dumps(context)) == context
 
 
 def test_what_becomes_of_a_failure_is_logged_once_with_its_context(

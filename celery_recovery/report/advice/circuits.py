@@ -10,7 +10,7 @@ from statistics import median
 
 from celery_recovery.report.model import Advice, Report
 from celery_recovery.report.sections import Circuit, Interval
-from celery_recovery.text import duration, moment
+from celery_recovery.text import as_written, duration, moment
 
 __all__ = ("circuit_flaps", "circuit_forced", "circuit_stays_open")
 
@@ -76,8 +76,7 @@ def circuit_forced(report: Report) -> Iterator[Advice]:
 
 def _calmer(one: Circuit) -> dict[str, float]:
     """Settings that wait for twice as many calls, and stay open twice as long."""
-    seconds = (one.settings.get("open_duration") or _OPEN) * 2
-    seconds = int(seconds) if seconds == int(seconds) else seconds  # as a person writes it
+    seconds = as_written((one.settings.get("open_duration") or _OPEN) * 2)
     changed = {"minimum_calls": int(one.settings.get("minimum_calls") or _CALLS) * 2, "open_duration": seconds}
     longest = one.settings.get("longest_open") or seconds
     return changed if seconds <= longest else {**changed, "max_open_duration": seconds}

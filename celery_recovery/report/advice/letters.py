@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections import Counter
 from collections.abc import Iterator
 
 from celery_recovery.report.estimate import at_least, at_most
 from celery_recovery.report.model import Advice, Report
-from celery_recovery.report.sections import Group
-from celery_recovery.text import age, duration, moment, short_class
+from celery_recovery.report.sections import Group, Kind
+from celery_recovery.text import age, as_written, duration, moment, short_class
 
 __all__ = (
     "mend_version", "old_letters", "poison", "regression", "replay_resolved", "replays_die", "retries_come_too_late",
@@ -116,10 +117,20 @@ def retries_come_too_late(report: Report) -> Iterator[Advice]:
                 says=f"Make {what} longer, or the delays of {kind.error_type} failures of {kind.task} shorter.",
                 evidence=f"{late:,} of its {letters:,} letters are there because the next attempt would have come too"
                 f" late.{known}",
-                setting=f'policies={{"{kind.error_type}": {{"max_delay": 60}}}}',
+                setting=f"policies={json.dumps({kind.error_type: _sooner(kind, reason)})}",
                 place=f"an option of the task {kind.task}",
                 figures={"late": late, "letters": letters},
             )
+
+
+def _sooner(kind: Kind, reason: str) -> dict[str, float]:
+    """Twice its deadline, or half its longest delay; a minute where its policy is not known here."""
+    if reason == "deadline" and kind.deadline is not None:
+        return {"deadline": as_written(kind.deadline * 2)}
+    if kind.delays is None:
+        return {"max_delay": 60}
+    shortest, longest = kind.delays
+    return {"max_delay": as_written(max(longest / 2, shortest))}
 
 
 def poison(report: Report) -> Iterator[Advice]:

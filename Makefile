@@ -38,9 +38,8 @@ chaos: $(VENV)/.dev ## The long tests, death at every I/O step, a soak; MINUTES=
 
 .PHONY: oldest
 oldest: $(VENV)-oldest/.test ## The life of a failing task, canvas and Flower, on the oldest Celery and Flower that are supported
-	$(VENV)-oldest/bin/pytest -q tests/unit/test_task.py tests/integration/test_life_of_a_failing_task.py \
-	  tests/integration/test_canvas.py -k "not rabbitmq"
-	$(VENV)-oldest/bin/pytest -q tests/integration/test_flower.py tests/unit/test_doctor.py -k "not browser"
+	$(VENV)-oldest/bin/pytest -q -n $(JOBS) tests/unit/test_task.py tests/integration/test_life_of_a_failing_task.py \
+	  tests/integration/test_canvas.py tests/integration/test_flower.py tests/unit/test_doctor.py -k "(doctor or not rabbitmq) and not browser"
 	$(VENV)-oldest/bin/pytest -q tests/integration/test_django.py -k "put_back or call_command"
 
 $(VENV)-oldest/.test: pyproject.toml

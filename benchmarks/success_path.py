@@ -3,8 +3,9 @@
     python benchmarks/success_path.py [--tasks 3000] [--rounds 8]
 
 One prefork worker runs batches of no-op tasks, plain and ours in turn; the ratio is taken round by round, so that a
-machine that changes its speed changes both. The store has a Redis of its own, whose commands are counted. Exits with 1
-beyond the budget: ratio 0.98, no round trip per task (thousands share one flush of counters), 15 µs in process.
+machine that changes its speed changes both. The store has a Redis of its own, whose commands are counted, less those of
+an idle worker in the same time. Exits with 1 beyond the budget: ratio 0.98, no round trip per task (thousands share one
+flush of counters), 15 µs in process.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ def main(arguments: list[str] | None = None) -> int:
     ratio = statistics.median(ratios)
     print(f"throughput: {ratio:.3f} of plain Celery's, median of {options.rounds} rounds "
           f"(from {min(ratios):.3f} to {max(ratios):.3f}; budget {RATIO})")  # fmt: skip
-    print(f"Redis:      {commands:.4f} commands to the store per successful task (budget {ROUND_TRIPS})")
+    print(f"Redis:      {commands:.4f} commands to the store per successful task more than an idle worker's"
+          f" (budget {ROUND_TRIPS})")  # fmt: skip
     return int(ratio < RATIO or commands > ROUND_TRIPS or extra > MICROSECONDS)
 
 
@@ -56,13 +58,15 @@ def throughput(tasks: int, rounds: int) -> tuple[list[float], float]:
         try:
             _batch(app, client, "plain", tasks)  # the worker is up when this is through
             _batch(app, client, "ours", tasks)
-            before, ratios = _commands(counted), []
+            idle = _commands_per_second(counted, 10)
+            began, before, ratios = time.perf_counter(), _commands(counted), []
             for n in range(rounds):
                 order = ("plain", "ours") if n % 2 else ("ours", "plain")  # neither is always the first
                 seconds = {task: _batch(app, client, task, tasks) for task in order}
                 ratios.append(seconds["plain"] / seconds["ours"])
+            anyway = idle * (time.perf_counter() - began)
             worker.stop()  # writes what was counted
-            return ratios, (_commands(counted) - before) / (tasks * rounds)
+            return ratios, max(_commands(counted) - before - anyway, 0.0) / (tasks * rounds)
         finally:
             worker.kill()
 
@@ -83,6 +87,13 @@ def _held(client: redis.Redis) -> int:
     """Messages that a worker has taken and not acknowledged, where kombu keeps them and where a lease does."""
     kept = client.keys("unacked.held.*")
     return int(client.hlen("unacked")) + sum(int(client.hlen(key)) - 1 for key in kept)  # one field counts
+
+
+def _commands_per_second(client: redis.Redis, seconds: float) -> float:
+    """Of a worker that has nothing to do: heartbeats, and looks at what may be due."""
+    before = _commands(client)
+    time.sleep(seconds)
+    return (_commands(client) - before) / seconds
 
 
 def _commands(client: redis.Redis) -> int:

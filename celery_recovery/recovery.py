@@ -54,7 +54,7 @@ from celery_recovery.dead_letters.origin import Origin
 from celery_recovery.dead_letters.signature import parameters_of
 from celery_recovery.dead_letters.state import LetterState
 from celery_recovery.decision import Action, Ask, Asked, Decision, Reason, Situation, decide, unix_time
-from celery_recovery.errors.classifier import scalars
+from celery_recovery.errors.classifier import writable
 from celery_recovery.errors.model import ErrorInfo, ErrorType
 from celery_recovery.exceptions import (
     BatchFailed,
@@ -216,8 +216,8 @@ class Recovery(HandingOver):
         runtime = clock.monotonic() - request.recovery_running
         info = self.classified(exc, task)
         evidence = request.__dict__.get("recovery_evidence") or {}
-        if info.context or evidence:  # a classifier of the user's own may say what JSON would refuse
-            info = replace(info, context=scalars({**info.context, **evidence}))
+        if info.context or evidence:
+            info = replace(info, context={**writable(info.context), **evidence})
         keep = self.settings.history_length
         before = History.from_header(request.__dict__.get("recovery"), retries=request.retries or 0, keep=keep)
         history = before.after(info, worker=request.hostname, runtime=runtime, keep=keep)

@@ -9,20 +9,32 @@ __all__ = ("Pace",)
 
 #: Seconds of delay that are caught up afterwards; after a longer stall the schedule moves, so that no burst follows.
 CATCH_UP = 1.0
+#: Longest sleep at once, seconds: a low rate must not keep anybody from saying that he lives, or from being stopped.
+SLICE = 1.0
+
+
+def _nothing() -> None:
+    pass
 
 
 class Pace:
-    """At most `rate` events per second; None: no limit."""
+    """At most `rate` events per second; None: no limit. `idle` is called about once a second while it waits.
+
+    What `idle` raises ends the waiting.
+    """
 
     def __init__(
         self,
         rate: float | None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
+        *,
+        idle: Callable[[], None] = _nothing,
     ) -> None:
         self._interval = 1 / rate if rate else 0.0
         self._clock = clock
         self._sleep = sleep
+        self._idle = idle
         self._due = 0.0
         self._begun = False
 
@@ -33,8 +45,11 @@ class Pace:
         now = self._clock()
         if not self._begun or now - self._due > CATCH_UP:
             self._due = now
-        if self._due > now:
-            self._sleep(self._due - now)
+        while (left := self._due - self._clock()) > SLICE:
+            self._sleep(SLICE)
+            self._idle()
+        if left > 0:
+            self._sleep(left)
 
     def due(self, most: int) -> int:
         """How many events are due by now, after `wait`: one, those it is late with, or `most` without a limit."""

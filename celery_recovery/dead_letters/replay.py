@@ -175,7 +175,10 @@ class Terms:
 
 
 class Replay:
-    """One replay operation, as a context manager; `run` does a part of it."""
+    """One replay operation, as a context manager; `run` does a part of it.
+
+    `idle` is called about once a second while the rate lets it wait; what it raises ends the run, and claims nothing.
+    """
 
     def __init__(
         self,
@@ -186,13 +189,14 @@ class Replay:
         *,
         warn: Callable[[Letter], str | None] = lambda _: None,
         progress: Callable[[Progress], None] = lambda _: None,
+        idle: Callable[[], None] = _nothing,
         trace: Traces = untraced,
     ) -> None:
         self.store = store
         self.publisher = publisher
         self.operation = operation
         self.terms = terms or Terms()
-        self._pace = Pace(self.terms.rate)
+        self._pace = Pace(self.terms.rate, idle=idle)
         self._warn = warn
         self._progress = progress
         self._trace = trace

@@ -14,6 +14,7 @@ rule raise counts as "not known".
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
@@ -30,7 +31,7 @@ from celery_recovery.errors.rules import FAMILIES
 from celery_recovery.errors.rules.rule import Answer, Family, Through, Verdict
 from celery_recovery.errors.rules.table import Table
 
-__all__ = ("ErrorClassifier", "Rule", "Rules", "classify", "scalars")
+__all__ = ("ErrorClassifier", "Rule", "Rules", "classify", "writable")
 
 #: What a user's rule may be: a callable, asked with the exception; or a fixed answer for a class.
 Rule = Callable[[Any], "Answer | ErrorType"]
@@ -126,7 +127,7 @@ class ErrorClassifier:
             fingerprint=self._fingerprint(exc, message, ruling, task, steps),
             class_chain=chain,
             frames=frames_of(steps),
-            context=scalars(verdict.context) if verdict.context else {},
+            context=_scalars(verdict.context) if verdict.context else {},
         )
 
     def _fingerprint(self, exc: BaseException, message: str, ruling: Ruling, task: str, steps: Steps) -> str:
@@ -166,7 +167,7 @@ def _wait(value: Any) -> float | None:
     return bounded(float(value)) if isinstance(value, (int, float)) else None
 
 
-def scalars(context: Mapping[str, Any]) -> dict[str, Any]:
+def _scalars(context: Mapping[str, Any]) -> dict[str, Any]:
     """JSON scalars only, and not too many or too long."""
     kept: dict[str, Any] = {}
     for key, value in list(context.items())[:_CONTEXT]:
@@ -175,6 +176,15 @@ def scalars(context: Mapping[str, Any]) -> dict[str, Any]:
         else:
             kept[clean(str(key), _CODE)] = clean(str(value), _CONTEXT_TEXT)
     return kept
+
+
+def writable(context: Mapping[str, Any]) -> Mapping[str, Any]:
+    """As it is where JSON can write it; else scalars. A classifier of the user's own may say anything."""
+    try:
+        json.dumps(context, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        return _scalars(context)
+    return context
 
 
 def _unreadable(exc: Any, error: BaseException, timestamp: float) -> ErrorInfo:

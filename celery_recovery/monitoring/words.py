@@ -47,7 +47,7 @@ GROUP_NEWS = ("new", "growing", "regressed", "unignored")
 CIRCUIT_STATES = tuple(state.value for state in CircuitState)
 #: Why a task is parked.
 PARKED = ("eta", "retry", "snooze", "circuit", "budget")
-OPERATION_KINDS = ("replay", "discard", "review", "restore", "edit")
+OPERATION_KINDS = ("replay", "discard", "review", "restore", "edit", "undo")
 OPERATION_STATES = tuple(state.value for state in OperationState if state not in ENDED)
 #: What became of an item of a batch.
 ITEM_RESULTS = ("succeeded", "failed", "discarded")

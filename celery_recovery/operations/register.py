@@ -10,11 +10,12 @@ counted by the scripts that move them, in the same step, so a kill loses no coun
 from __future__ import annotations
 
 import json
+import logging
 import os
 import socket
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import redis
@@ -38,6 +39,11 @@ RETENTION = 30 * 86400
 LEASE = 15.0
 #: Ids written in one round trip.
 BATCH = 2000
+
+logger = logging.getLogger("celery_recovery")
+_Row = tuple[str, dict[str, str], str]
+#: Ids of operations that were found not to be understood, in this process: each is told once.
+_odd: set[str] = set()
 
 
 class Register:
@@ -104,13 +110,14 @@ class Register:
         """Those that should run, that nobody runs, and that any worker may go on with."""
         with reachable(self._client):
             found: Any = self._client.smembers(self._keys.operations_open)
-        ids = [one.decode() for one in found]
-        records = self._records(ids)
-        ended = set(ids) - {one.id for one in records if one.state not in ENDED}
+        rows = self._rows([one.decode() for one in found])
+        ended = [
+            one for one, record, _ in rows if not record or record.get("state") in {state.value for state in ENDED}
+        ]
         if ended:
             with reachable(self._client):
                 self._client.srem(self._keys.operations_open, *ended)
-        return [one for one in records if one.is_orphan and one.unattended]
+        return [one for one in _read(rows) if one.is_orphan and one.unattended]
 
     def known(self, start: str) -> list[str]:
         """Ids that begin so."""
@@ -183,7 +190,10 @@ class Register:
         pipe.expire(key, RETENTION)
 
     def _records(self, ids: Iterable[str]) -> list[Operation]:
-        ids = list(ids)
+        return _read(self._rows(list(ids)))
+
+    def _rows(self, ids: Sequence[str]) -> list[_Row]:
+        """Id, record (empty: there is none), and who runs it."""
         if not ids:
             return []
         with reachable(self._client):
@@ -192,16 +202,31 @@ class Register:
                 pipe.hgetall(self._keys.operation(one))
                 pipe.get(self._keys.operation_runner(one))
             replies: list[Any] = pipe.execute()
-        found = zip(ids, replies[::2], replies[1::2], strict=True)
         return [
-            Operation.from_record(
+            (
                 one,
                 {name.decode(): value.decode("utf-8", "replace") for name, value in record.items()},
                 runner.decode().rpartition("/")[0] if runner else "",
             )
-            for one, record, runner in found
-            if record
+            for one, record, runner in zip(ids, replies[::2], replies[1::2], strict=True)
         ]
+
+
+def _read(rows: Iterable[_Row]) -> list[Operation]:
+    """Those that this version understands. What a newer one has written disturbs none of the others."""
+    found = []
+    for one, record, runner in rows:
+        try:
+            if record:
+                found.append(Operation.from_record(one, record, runner))
+        except (ValueError, TypeError) as exc:
+            if one not in _odd:
+                _odd.add(one)
+                logger.warning(
+                    "the operation %s is left alone, this version does not understand it: %s", one, exc,
+                    extra={"action": "odd_operation", "operation": one},
+                )  # fmt: skip
+    return found
 
 
 def _text(value: Any) -> str:

@@ -157,7 +157,7 @@ class Runner:
         held = (one for one in self.store.get_many(ids) if one is not None and one.held and one.state in states)
         return [warning for letter in held if (warning := fail_held(self.app, letter))]
 
-    def replay(self, operation: Operation, beat: Callable[[Progress], None]) -> Replay:
+    def replay(self, operation: Operation, beat: Callable[[Progress], None], idle: Callable[[], None]) -> Replay:
         """What publishes the batches of a replay."""
         terms = operation.terms
         return Replay(
@@ -175,6 +175,7 @@ class Runner:
             ),
             warn=ChordWatch(self.app),
             progress=beat,
+            idle=idle,
             trace=self.trace,
         )
 
@@ -249,7 +250,7 @@ class _Run:
     def _part_of(self, stack: ExitStack) -> Callable[[Sequence[str]], _Part]:
         operation = self.operation
         if operation.kind != "replay":
-            pace = Pace(operation.terms["rate"])
+            pace = Pace(operation.terms["rate"], idle=self._idle)
             act = self.runner.act(operation)
 
             def paced(ids: Sequence[str]) -> _Part:
@@ -259,7 +260,7 @@ class _Run:
                 return part
 
             return paced
-        replay = stack.enter_context(self.runner.replay(operation, self._beat))
+        replay = stack.enter_context(self.runner.replay(operation, self._beat, self._idle))
 
         def replayed(ids: Sequence[str]) -> _Part:
             result = replay.run(ids)
@@ -370,6 +371,12 @@ class _Run:
         if time.monotonic() - self._beaten >= BEAT:
             self._note()
         self._tell(waiting=within.waiting, published=within.published)
+
+    def _idle(self) -> None:
+        """While the rate lets it wait: renew the lease, and follow what is asked for. Raises `_Ended`."""
+        if time.monotonic() - self._beaten >= BEAT:
+            self._note()
+            self._heed()
 
     def _tell(self, note: str = "", waiting: float | None = None, published: int = 0) -> None:
         now = self.operation

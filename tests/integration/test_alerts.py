@@ -9,6 +9,8 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from email import message_from_string
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,8 +24,10 @@ from celery_recovery.circuit.state import CircuitEvent, CircuitState
 from celery_recovery.decision import Action, Decision, Reason
 from celery_recovery.exceptions import StoreUnavailable
 from celery_recovery.monitoring.alerts import outbox as outbox_module
+from celery_recovery.monitoring.alerts.alert import Alert
 from celery_recovery.monitoring.alerts.alerts import Alerts
 from celery_recovery.monitoring.alerts.outbox import Outbox
+from celery_recovery.monitoring.alerts.sending import sender
 from celery_recovery.monitoring.alerts.sink import Pace, Sink
 from celery_recovery.monitoring.stats import SuccessRateMonitor
 from celery_recovery.operations.canary import Canary
@@ -285,6 +289,24 @@ class TestWhatIsTold:
         assert alert.happenings[0]["letters"] == 100
         assert alert.happenings[0]["by_task"] == {"shop.charge": 67, "shop.other": 33}
 
+    def test_a_flood_that_was_not_written_down(self, redis_url, told, monkeypatch):
+        """Redis went away, or the worker died, before it was: the next look tells it."""
+        stats = Recovery.of(Celery("shop", broker=redis_url, set_as_current=False)).stats
+        stats.failed("shop.charge", "network", "dead_letter")
+        stats.flush()
+        flood = Alerts(told.outbox, told.sinks, Redactor(), Pace(1, 600))
+
+        def away(*_: Any) -> None:
+            raise StoreUnavailable("away")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(told.outbox, "add", away)
+            with pytest.raises(StoreUnavailable):
+                flood.look_for_floods(stats)
+        flood.look_for_floods(stats)
+        flood.look_for_floods(stats)
+        assert [alert.event for alert in told.all()] == ["dead_letter_flood"]
+
     def test_redis_away(self, own_redis, caplog):
         """What happens goes on; that nobody will hear of it is in the log."""
         told = Told(Outbox(connect(own_redis.url()), Keys(), "shop", 1))
@@ -358,6 +380,48 @@ def test_a_new_group(site):
     (known,) = Recovery.of(site.jobs.app).alerts.outbox.latest(5)
     assert known.alert.id == one.json["id"]
     eventually(lambda: Recovery.of(site.jobs.app).alerts.outbox.latest(5)[0].state == "sent")
+
+
+HOSTILE = '@everyone <!channel> <https://evil.example|click> <b>hi</b> <a href="https://evil.example">login</a>'
+
+
+@pytest.mark.parametrize("service", ["mail", "tgram", "slack", "discord"])
+def test_markup_stays_text(service, monkeypatch):
+    """What an exception says is no markup in a mail or a chat, and calls nobody."""
+    apprise = pytest.importorskip("apprise", reason="pip install 'celery-recovery[alerts]'")
+    posted: list[str] = []
+
+    def post(_: str, _url: str, **sent: Any) -> Any:
+        posted.append(str(sent.get("data") or sent.get("json")))
+        return SimpleNamespace(status_code=200, content=b"ok", text="ok", headers={})
+
+    class Server:
+        def __init__(self, *_: Any, **__: Any) -> None: ...
+        def quit(self) -> None: ...
+        def sendmail(self, _: str, __: Any, text: str) -> None:
+            posted.append(" ".join(str(part.get_payload(decode=True)) for part in message_from_string(text).walk()))
+
+    monkeypatch.setattr("requests.request", post)
+    monkeypatch.setattr("requests.post", lambda url, **sent: post("POST", url, **sent))
+    monkeypatch.setattr("smtplib.SMTP", Server)
+    assert apprise
+    url = {
+        "mail": "mailto://localhost:2525?from=a@example.com&to=b@example.com",
+        "tgram": "tgram://123456789:AAEhBOweik6ad9r_QXMENQjcrGbqCr4K-bc/12345",
+        "slack": "slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ/",
+        "discord": "discord://123456789012345678/abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyz1234567890ab-_",
+    }[service]
+    told = {"task": "t.x", "id": "1", "exception": "ValueError", "message": HOSTILE, "at": 1.0}
+    sender(Sink.of(url, "x"))(Alert(id="1", event="group_new", app="shop", at=1.0, count=1, happenings=(told,)))
+    (text,) = posted
+    assert "click" in text
+    if service == "mail":
+        assert "text/html" not in text
+    if service in ("tgram", "slack"):
+        assert "<b>hi" not in text
+        assert "<a " not in text
+    assert "@everyone" not in text
+    assert "<!channel>" not in text
 
 
 def test_a_notification(redis_jobs, listener):

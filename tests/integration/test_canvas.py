@@ -151,13 +151,13 @@ def test_links_fire_once_after_a_replay(jobs: Jobs) -> None:
 
 def test_a_held_chord_outlives_the_results_expiry(jobs_with: Callable[..., Jobs]) -> None:
     """The keys of a chord expire in Celery after `result_expires`; while a member is held they are kept alive."""
-    jobs = jobs_with(result_expires=3)
+    jobs = jobs_with(result_expires=6)
     jobs.worker()
     result = chord([jobs.sig("fine", "a", 1), jobs.sig("broken", "b", value=2)])(jobs.sig("total", token="body"))
     member = result.parent.results[1]
     jobs.letter(member.id)
     died = time.monotonic()
-    eventually(lambda: time.monotonic() - died > 6, what="twice the expiry")
+    eventually(lambda: time.monotonic() - died > 12, what="twice the expiry")
     jobs.ledger.fix("b")
     replayed = jobs.dead_letters.replay(Filter(ids=(member.id,)))
     assert not replayed.warnings

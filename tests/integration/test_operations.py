@@ -18,6 +18,7 @@ from celery_recovery import Filter, Recovery
 from celery_recovery.circuit.state import CircuitEvent, IllegalTransition
 from celery_recovery.dead_letters.origin import Origin
 from celery_recovery.exceptions import ConfigurationError, PublishFailed
+from celery_recovery.monitoring.fleet import FleetReader
 from celery_recovery.operations.canary import Canary
 from celery_recovery.operations.operation import OperationState
 from tests.integration.jobs_client import MODULE, Jobs, eventually
@@ -151,6 +152,59 @@ class TestFrozen:
 
         result = letters.discard(Filter(), rate=1000, progress=robbed)
         assert result.done < 30 or letters.operations.get(result.operation).state is OperationState.RUNNING
+
+    def test_cancelled_while_its_runner_was_silent(self, redis_jobs):
+        """Nobody is known to run it, so it is cancelled at once; the runner that comes back leaves it so."""
+        letters = redis_jobs.dead_letters
+        fill(redis_jobs, 200)
+
+        def silent(_: Any) -> None:
+            now = operation(redis_jobs)
+            letters.store.client.delete(letters.store.keys.operation_runner(now.id))
+            if now.state is OperationState.RUNNING:
+                letters.operations.ask(now.id, "cancelled", by="bob")
+
+        letters.discard(Filter(), rate=40, progress=silent)  # 150 of them, a pause, 50
+        assert operation(redis_jobs).state is OperationState.CANCELLED
+        assert states(redis_jobs) == {"failed": 50, "discarded": 150}
+        actions = [entry["action"] for entry in letters.operations.audit.entries()]
+        assert "discard done" not in actions
+
+    @pytest.mark.parametrize("asked", ["cancelled", "paused"])
+    @pytest.mark.parametrize("verb", ["replay", "discard"])
+    def test_a_rate_below_that_of_the_lease(self, redis_jobs, verb, asked):
+        """One letter in 100 s: it is still known who runs it, and he stops within seconds of being asked."""
+        letters = redis_jobs.dead_letters
+        fill(redis_jobs, 3)
+        lives = threading.Thread(target=lambda: getattr(letters, verb)(Filter(), rate=0.01), daemon=True)
+        lives.start()
+        eventually(lambda: letters.operations.latest(1) and operation(redis_jobs).runner, what="its runner")
+        key = letters.store.keys.operation_runner(operation(redis_jobs).id)
+        time.sleep(3)
+        assert letters.store.client.pttl(key) > 12_500  # of 15 s: it is renewed while the rate lets it wait
+        letters.operations.ask(operation(redis_jobs).id, asked, by="bob")
+        lives.join(10)
+        assert not lives.is_alive()
+        assert operation(redis_jobs).state.value == asked
+        assert operation(redis_jobs).done <= 1
+
+    def test_of_a_newer_version(self, redis_jobs, caplog):
+        """A state that this version does not know costs neither figures nor the operations of others."""
+        letters = redis_jobs.dead_letters
+        terms = {"states": ["failed"], "rate": None}
+        odd, plain = (
+            letters.operations.create("discard", fill(redis_jobs, 1), by="ada", terms=terms, unattended=True)
+            for _ in range(2)
+        )
+        client, keys = letters.store.client, letters.store.keys
+        client.hset(keys.operation(odd.id), "state", "verifying")
+        for _ in range(2):
+            assert [one.id for one in letters.operations.orphans()] == [plain.id]
+        assert caplog.text.count("is left alone") == 1
+        assert client.sismember(keys.operations_open, odd.id)
+        recovery = Recovery.of(redis_jobs.app)
+        fleet = FleetReader(client, keys, recovery.circuits, []).read()
+        assert fleet.operations["discard", "verifying"] == 1
 
 
 class TestAsked:

@@ -257,6 +257,16 @@ class TestPace:
         pace.wait()
         assert clock.now == pytest.approx(100.5)
 
+    def test_idle(self):
+        """Whoever waits long is asked about once a second, and may break off before the next event."""
+        clock, asked = _Clock(), []
+        pace = Pace(0.2, clock, clock.sleep, idle=lambda: asked.append(clock.now))
+        pace.wait()
+        pace.done()
+        pace.wait()
+        assert clock.now == pytest.approx(105)
+        assert asked == pytest.approx([101, 102, 103, 104])
+
     def test_no_limit(self):
         """Without a rate everything is due at once."""
         assert Pace(None).due(100) == 100

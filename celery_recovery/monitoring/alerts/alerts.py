@@ -89,8 +89,8 @@ class Alerts:
                 self._tell_flood(sink, flood, [rate for rate in rates if sink.wants("dead_letter_flood", rate.task)])
 
     def _tell_flood(self, sink: Sink, flood: Pace, rates: Sequence[Rate]) -> None:
-        count = sum(rate.dead_lettered for rate in rates)
-        if count < flood.most or not self.outbox.first_in(flood.seconds, f"flood:{sink.id}"):
+        count, mark = sum(rate.dead_lettered for rate in rates), f"flood:{sink.id}"
+        if count < flood.most or self.outbox.was_asked(mark):
             return
         tasks: dict[str, int] = {}
         for rate in sorted(rates, key=lambda rate: -rate.dead_lettered):
@@ -98,6 +98,7 @@ class Alerts:
                 tasks[rate.task] = tasks.get(rate.task, 0) + rate.dead_lettered
         told = {"letters": count, "minutes": round(flood.seconds / 60, 1), "by_task": tasks, "at": time.time()}
         self.outbox.add([(sink, [self._safe(told)], 1)], "dead_letter_flood")
+        self.outbox.first_in(flood.seconds, mark)  # behind it: whoever dies in between tells it twice, not never
 
     # -- within
 

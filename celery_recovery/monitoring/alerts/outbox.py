@@ -109,6 +109,11 @@ class Outbox:
             counts: list[Any] = pipe.execute() if events else []
         return len(found) - len(events) + sum(int(count or 0) for count in counts)
 
+    def was_asked(self, what: str) -> bool:
+        """Whether somebody was the first to ask, and the time is not over."""
+        with reachable(self._client):
+            return bool(self._client.exists(self._keys.alert_once(what)))
+
     def first_in(self, seconds: float, what: str) -> bool:
         """True for the first who asks in so many seconds: one worker looks for all, and one tells."""
         with reachable(self._client):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -21,6 +22,8 @@ __all__ = ("Sends", "sender")
 #: Sends one alert; whatever it raises means that it has not arrived, `NotSent` when to try again.
 Sends = Callable[[Alert], None]
 _OPTION = "recovery_alerts"
+#: The sign behind which a chat reads whom to call.
+_MENTION = re.compile(r"@(?=everyone|here)|<(?=[@!#])")
 
 
 def sender(sink: Sink, secret: str | None = None) -> Sends:
@@ -91,7 +94,15 @@ class _Notification:
     def __call__(self, alert: Alert) -> None:
         kinds = self._apprise.NotifyType
         kind = {"info": kinds.INFO, "warning": kinds.WARNING}.get(alert.severity, kinds.FAILURE)
+        # As plain text: Apprise then escapes what a service would take for markup.
+        plain = self._apprise.NotifyFormat.TEXT
+        body, title = _without_mentions(alert.text or alert.title), _without_mentions(alert.title)
         with _SAID.kept() as said:
-            done = self._all.notify(body=alert.text or alert.title, title=alert.title, notify_type=kind)
+            done = self._all.notify(body=body, title=title, notify_type=kind, body_format=plain)
         if not done:
             raise NotSent(" ".join(" ".join(said).split()) or "Apprise does not say why")
+
+
+def _without_mentions(text: str) -> str:
+    """Nobody is called by a word in an exception's message: chats take `@everyone` and `<@…>` out of any text."""
+    return _MENTION.sub("\\g<0>\u200b", text)  # a space of no width

@@ -10,14 +10,15 @@
   ARGV[5…] fields of the record and their values, in turn
 
   Returns  'noted'    done
-           'lost'     the lease is another's, or there is no such operation any more
+           'lost'     the lease is another's, or it ended and somebody paused or cancelled the operation since, or
+                      there is no such operation any more
 ]]
 -- include now
 
 local id, token, lease, kept = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local key, runner = operation_key(id), operation_runner_key(id)
-local holder = redis.call('GET', runner)
-if redis.call('EXISTS', key) == 0 or (holder and holder ~= token) then return 'lost' end
+local holder, state = redis.call('GET', runner), redis.call('HGET', key, 'state')
+if not state or (holder and holder ~= token) or (not holder and state ~= 'running') then return 'lost' end
 redis.call('SET', runner, token, 'PX', lease)
 local fields = {'changed_at', now()}
 for i = 5, #ARGV do fields[#fields + 1] = ARGV[i] end

@@ -27,6 +27,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from celery_recovery.dead_letters.letter import Letter
+from celery_recovery.dead_letters.raw import MALFORMED, UNKNOWN_TASK
 from celery_recovery.dead_letters.received import FOREIGN
 from celery_recovery.dead_letters.state import LetterState
 from celery_recovery.decision import Reason
@@ -208,7 +209,8 @@ def _error_types(option: str, given: Any, now: float) -> tuple[str, ...]:
 
 def _reasons(option: str, given: Any, now: float) -> tuple[str, ...]:
     """The letters' reasons, not an operator's words: those are a note."""
-    return _known(option, given, now, [*(reason.value for reason in Reason), FOREIGN], hint=_NOTE)
+    of_messages = (UNKNOWN_TASK, MALFORMED, FOREIGN)
+    return _known(option, given, now, [*(reason.value for reason in Reason), *of_messages], hint=_NOTE)
 
 
 def _known(option: str, given: Any, now: float, choices: list[str], hint: str = "") -> tuple[str, ...]:

@@ -161,7 +161,7 @@ class _Gathering:
             group_step=step,
             circuits=circuits,
             replays=replays_of(self.letters.operations, self.redact, period.since, period.until),
-            drifts=drifts_of(self.letters, period.since, period.until, self._chosen),
+            drifts=drifts_of(self.letters, period.since, period.until, self._chosen, sources.settings.code_version),
             batches=_batches(tallies),
             standing=self._standing(),
             notes=tuple(self.notes),

@@ -68,10 +68,13 @@ def _replay(one: Operation, redact: Redactor) -> Replay:
 _Kind = tuple[str, str, str, str]
 
 
-def drifts_of(letters: DeadLetterQueue, since: float, until: float, chosen: Callable[[str], bool]) -> tuple[Drift, ...]:
+def drifts_of(
+    letters: DeadLetterQueue, since: float, until: float, chosen: Callable[[str], bool], version: str
+) -> tuple[Drift, ...]:
     """Letters that were called not retryable, replayed as they were, and have ended in the period; of the latest ones.
 
-    Looks for `PATIENCE` seconds, so that a store of any size costs no more.
+    What died in another version of the code than this `version` says nothing: a replay recovers what was mended. Looks
+    for `PATIENCE` seconds, so that a store of any size costs no more.
     """
     end = time.monotonic() + PATIENCE
     found: Counter[tuple[_Kind, bool]] = Counter()
@@ -80,7 +83,8 @@ def drifts_of(letters: DeadLetterQueue, since: float, until: float, chosen: Call
         for one in _looked_through(letters, where, end if state is LetterState.FAILED else end - PATIENCE / 2):
             recovered, error = state is LetterState.RECOVERED, one.error
             was_replayed = recovered or one.replays  # one that was quick is not always noted as replayed
-            if was_replayed and not one.edits and since <= one.changed_at <= until and chosen(one.task):
+            unchanged = not one.edits and one.code_version in ("", version)
+            if was_replayed and unchanged and since <= one.changed_at <= until and chosen(one.task):
                 kind = (one.task, error.error_type.value, error.exception, error.rule)
                 found[kind, recovered] += 1
                 found[kind, False] += max(one.replays - 1, 0) if recovered else 0  # it had died in those

@@ -134,6 +134,7 @@ class TestNews:
         group = store.grouped.get(SAME)
         assert (group.state, group.regressions, group.regressed_in) == (GroupState.OPEN, 1, "v3")
         assert news == [(SAME, "new"), (SAME, "regressed")]
+        assert sum(group.trend) == group.total == 4  # the one that opened it again, too
 
     def test_old_workers(self, store, news):
         """Resolved in a version: deaths in versions that had the fault are no regression, in that one they are."""

@@ -15,12 +15,14 @@ from celery import Celery
 
 from celery_recovery import Filter, RecoverableTask, Recovery
 from celery_recovery.circuit.state import CircuitEvent
+from celery_recovery.dead_letters.state import LetterState
 from celery_recovery.exceptions import ConfigurationError, StoreUnavailable
 from celery_recovery.report.model import Report
 from tests.hostile import active_content
 from tests.integration.jobs_client import MODULE, Jobs, eventually
 from tests.integration.test_circuits import Circuits
 from tests.integration.test_cli import Cli, Here, store_letters
+from tests.integration.test_store import replayed
 from tests.letters import letter
 from tests.services import Worker
 from tests.weeks import CHARGE, PARSE, SYNC, write_week
@@ -96,6 +98,20 @@ def test_what_workers_did(redis_jobs: Jobs, cli: Cli) -> None:
     assert seen["headline"]["ended"] == 5
     limits = {(one["task"], one["error_type"]): one["max_attempts"] for one in seen["kinds"]}
     assert limits[f"{MODULE}.broken", "network"] == 3  # the command line knows the tasks
+
+
+@pytest.mark.parametrize(("version", "found"), [("v1", 1), ("v2", 0), ("", 0)])
+def test_a_replay_of_mended_code_is_no_drift(redis_url: str, version: str, found: int) -> None:
+    """What died in other code says nothing of the word of the classifier; in the same code it does."""
+    app = Celery("shop", broker=redis_url, backend=redis_url, set_as_current=False)
+    app.conf.recovery_code_version = version
+    recovery = Recovery.of(app)
+    store, now = recovery.dead_letters.store, time.time()
+    store.add(letter("t", reason="not_retryable", code_version="v1", died_at=now - 60))
+    replayed(store, "t", "copy")
+    store.recovered("t", "copy")
+    assert store.get("t").state is LetterState.RECOVERED
+    assert len(recovery.report("1h").drifts) == found
 
 
 def _ended(made: Report) -> Report | None:

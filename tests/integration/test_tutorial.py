@@ -38,7 +38,7 @@ VARYING = [
     (r"(?<![:\w-])[0-9a-f]{12}(?![\w-])", None),  # an operation's
     (r"\d{4}-\d\d-\d\d \d\d:\d\d(?::\d\d)?(?:,\d+)?", r"\d{4}-\d\d-\d\d \d\d:\d\d(?::\d\d)?(?:,\d+)?"),
     (r"\[I \d+ [\d:]+ \w+:\d+\]", r"\[I \d+ [\d:]+ \w+:\d+\]"),
-    (r"(?<!\S)\d+(?:ms|s|m|h)(?![\w])", r"\d+(?:ms|s|m|h)"),
+    (r"(?<!\S)\d+(?:ms|s|m|h)(?![\w])", r"[\d.]+(?:ms|s|m|h)"),
     (r"\(\d+ a second\)", r"\([\d,]+ a second\)"),
     (r"[\w.]+@[\w.]+", r"\S+@\S+"),
     (r'"/home/\S+/shop\.py"', r'"\S+shop\.py"'),

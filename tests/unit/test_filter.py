@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from celery_recovery.dead_letters.filter import Filter, parse_time
 from celery_recovery.dead_letters.state import LetterState
 from celery_recovery.exceptions import ConfigurationError
+from celery_recovery.monitoring.words import REASONS
 from tests.letters import DIED_AT, body, letter
 
 NOW = 1_760_000_000.0
@@ -91,6 +92,11 @@ class TestMatches:
     def test_one_letter(self, options, agrees):
         """All that is asked must hold; several values of one option mean one of them."""
         assert Filter.parse(options, now=NOW).matches(letter("a")) is agrees
+
+    @pytest.mark.parametrize("reason", REASONS)
+    def test_every_reason(self, reason):
+        """What counts and alerts name can be asked for: reasons of tasks, and of messages that are none."""
+        assert Filter.parse({"reason": reason}).matches(letter("a", reason=reason))
 
     @pytest.mark.parametrize(
         ("arg", "agrees"),

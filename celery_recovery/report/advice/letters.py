@@ -62,7 +62,8 @@ def regression(report: Report) -> Iterator[Advice]:
             rule="regression",
             subject=group.fingerprint,
             says=f"{short_class(group.exception)} of {group.task} is not mended: it came back{version}.",
-            evidence=f"{group.deaths:,} deaths in the period after the group had been resolved.",
+            evidence="The group had been resolved, and has died again since. In all of the period it died"
+            f" {group.deaths:,} time{'s' if group.deaths != 1 else ''}.",
             setting=_command(f"dlq group {_quoted(group)}"),
             figures={"deaths": group.deaths},
         )

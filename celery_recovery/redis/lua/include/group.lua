@@ -77,10 +77,11 @@ local function count_death(letter, facts, at)
     'message', facts.message, 'code', facts.code, 'state', state, 'first_seen', string.format('%.6f', first),
     'last_seen', string.format('%.6f', last))
   redis.call('HINCRBY', key, 'total', 1)
+  local many = count_hour(key, died_at, at)
   if news == 'regressed' then
     redis.call('HINCRBY', key, 'regressions', 1)
     redis.call('HSET', key, 'regressed_at', string.format('%.6f', at), 'regressed_in', facts.version)
-  elseif count_hour(key, died_at, at) and news == '' and state == 'open' then
+  elseif many and news == '' and state == 'open' then
     news = 'growing'
   end
   redis.call('EXPIRE', key, GROUP_KEPT)

@@ -152,8 +152,9 @@ def _lines(name: str) -> Iterator[tuple[Letter, bool]]:
                     try:
                         letter = read_line(line)
                     except ConfigurationError as exc:
+                        field = "" if exc.option == "line" else f"{exc.option}: "
                         raise click.UsageError(
-                            f"{name}, line {number}: expected {exc.expected}, got {exc.got}."
+                            f"{name}, line {number}: {field}expected {exc.expected}, got {exc.got}."
                         ) from None
                     yield letter, json.loads(line).get("redacted") is True
     except (OSError, UnicodeDecodeError) as exc:

@@ -15,6 +15,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from celery_recovery.dead_letters.carried import check
 from celery_recovery.dead_letters.letter import Letter
 from celery_recovery.dead_letters.raw import dump, load
 from celery_recovery.dead_letters.stored import about_of, from_about
@@ -26,6 +27,8 @@ __all__ = ("line_of", "read_line")
 VERSION = 1
 #: Headers that hold Celery's text of the arguments: they are for people alone.
 _REPRS = ("argsrepr", "kwargsrepr")
+#: Fields of the message that are the letter's as they are.
+_CARRIED = ("id", "task", "content_type", "content_encoding", "headers", "properties", "reason", "replays")
 
 
 def line_of(letter: Letter, redact: Redactor | None) -> str:
@@ -98,36 +101,23 @@ def _hidden_body(letter: Letter, redact: Redactor) -> bytes | None:
 def read_line(text: str) -> Letter:
     """The letter of a line; it is failed, whatever it was, and nobody waits for it here.
 
-    Raises `ConfigurationError` for what is no line of an export.
+    Raises `ConfigurationError`, naming the field, for what is no line of an export.
     """
     try:
         told = load(text)
-        message = told["message"]
-        if told["celery_recovery"] != VERSION:
-            raise ConfigurationError.of("line", expected=f"version {VERSION}", got=told["celery_recovery"])
-        body = base64.b64decode(message["body"], validate=True) if message["body"] is not None else None
-        about = message["about"]
-        return Letter(**_fields(message, about, body))
-    except (KeyError, TypeError, ValueError, AttributeError) as exc:
-        if isinstance(exc, ConfigurationError):
-            raise
-        expected = f"a line of `dlq export`: {type(exc).__name__}: {exc}"
-        raise ConfigurationError.of("line", expected=expected, got=text[:60]) from None
-
-
-def _fields(message: Mapping[str, Any], about: Mapping[str, Any], body: bytes | None) -> dict[str, Any]:
-    return {
-        **from_about(about),
-        "id": str(message["id"]),
-        "task": str(message["task"]),
-        "body": body or b"",
-        "content_type": str(message["content_type"]),
-        "content_encoding": str(message["content_encoding"]),
-        "headers": dict(message["headers"]),
-        "properties": dict(message["properties"]),
-        "reason": str(message["reason"]),
-        "first_failure": float(message["first_failure"]),
-        "died_at": float(message["died_at"]),
-        "replays": int(message["replays"]),
-        "unserialisable": bool(about["unserialisable"]) or body is None,
-    }
+    except (ValueError, RecursionError) as exc:
+        raise ConfigurationError.of("line", expected=f"JSON ({type(exc).__name__}: {exc})", got=text[:60]) from None
+    if not isinstance(told, Mapping) or not {"celery_recovery", "message"} <= told.keys():
+        raise ConfigurationError.of("line", expected="a line of `dlq export`", got=text[:60])
+    if told["celery_recovery"] != VERSION:
+        raise ConfigurationError.of("line", expected=f"version {VERSION}", got=told["celery_recovery"])
+    message = told["message"]
+    check(message)
+    about, body = from_about(message["about"]), message["body"]
+    return Letter(
+        **{**about, "unserialisable": about["unserialisable"] or body is None},
+        **{name: message[name] for name in _CARRIED},
+        body=base64.b64decode(body or ""),
+        first_failure=float(message["first_failure"]),
+        died_at=float(message["died_at"]),
+    )

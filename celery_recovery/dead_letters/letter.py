@@ -149,6 +149,8 @@ class Letter:
     edits: int = 0
     #: Bytes of a body that was not read along with the rest; 0: all of it is here.
     left_out: int = 0
+    #: Why what is stored of it cannot be read; empty: it can.
+    unreadable: str = ""
 
     @classmethod
     def from_message(
@@ -214,7 +216,7 @@ class Letter:
     @property
     def is_replayable(self) -> bool:
         """True when it is a message that still has its arguments; what was no message at all cannot be sent as one."""
-        if self.left_out:
+        if self.left_out or self.unreadable:
             return False
         if self.raw:
             return not self.raw.get("item")

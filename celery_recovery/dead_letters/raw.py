@@ -56,7 +56,8 @@ def dump(value: Any) -> str:
         with suppress(Exception):  # whatever it is that cannot be written
             return str(write(value))
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{json.dumps(str(key))}: {dump(item)}" for key, item in value.items()) + "}"
+        with suppress(RecursionError):  # nested too deep
+            return "{" + ", ".join(f"{json.dumps(str(key))}: {dump(item)}" for key, item in value.items()) + "}"
     return json.dumps(_repr(value))
 
 

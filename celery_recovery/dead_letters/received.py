@@ -1,4 +1,4 @@
-"""Reading a message of the dead-letter queue: ours, of any version, or what somebody else has put there.
+"""Reading a message of the dead-letter queue, or a stored letter: ours, of any version, or somebody else's.
 
 Nothing here raises over a message, nor decodes its body: what is missing or garbage gets its default, because a letter
 must stay visible whatever it holds.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 import time
 from collections.abc import Mapping
@@ -18,9 +19,12 @@ from typing import Any
 from celery_recovery.dead_letters.origin import Origin
 from celery_recovery.dead_letters.raw import load, unseal
 from celery_recovery.dead_letters.state import LetterState
-from celery_recovery.errors.model import ErrorInfo, ErrorSeverity, ErrorType
+from celery_recovery.errors.model import ErrorInfo, ErrorSeverity, ErrorType, Frame
 
-__all__ = ("FOREIGN", "HEADER", "KEPT_PROPERTIES", "VERSION", "as_bytes", "clean_headers", "read_message", "text")
+__all__ = (
+    "FOREIGN", "HEADER", "KEPT_PROPERTIES", "LARGEST_COUNT", "LARGEST_NUMBER", "VERSION", "as_bytes", "clean_headers",
+    "count", "finite", "mapping", "read_about", "read_error", "read_message", "read_origin", "text",
+)  # fmt: skip
 
 #: The header that is ours.
 HEADER = "recovery"
@@ -40,6 +44,8 @@ _DELIVERY_HEADERS = re.compile(
 _MOST_ATTEMPTS = 100
 #: Places of secret arguments that are read.
 _MOST_ARGS = 250
+#: Numbers, and counts, are below these: a moment with more is in no calendar, and Lua writes larger ones as `1e+15`.
+LARGEST_NUMBER, LARGEST_COUNT = 1e15, 10**9
 
 
 def read_message(
@@ -51,64 +57,70 @@ def read_message(
 ) -> dict[str, Any]:
     """The fields of the `Letter` that the message is."""
     raw = as_bytes(body, content_encoding)
-    headers = _mapping(headers)
-    recovery = _mapping(headers.get(HEADER))
-    about = _mapping(recovery.get("letter"))
-    whole = unseal(raw) if _mapping(about.get("raw")).get("sealed") is True else None
+    headers = mapping(headers)
+    recovery = mapping(headers.get(HEADER))
+    about = mapping(recovery.get("letter"))
+    whole = unseal(raw) if mapping(about.get("raw")).get("sealed") is True else None
     if whole is not None:  # the message is in the body of this one
         raw, content_type, content_encoding = whole["body"], whole.get("content_type"), whole.get("content_encoding")
-        headers, properties = _mapping(whole.get("headers")), _mapping(whole.get("properties"))
-        recovery, about = _mapping(whole.get("recovery")), {**about, "raw": whole.get("raw")}
+        headers, properties = mapping(whole.get("headers")), mapping(whole.get("properties"))
+        recovery, about = mapping(whole.get("recovery")), {**about, "raw": whole.get("raw")}
     replay = _replay(recovery.get("replay"))
-    previous = _mapping(recovery.get("previous"))
+    previous = mapping(recovery.get("previous"))
     died_at = _number(about.get("died_at")) or _broker_death(headers) or time.time()
     review = about.get("action") == "manual_review"
-    properties = _mapping(properties)
+    properties = mapping(properties)
     return {
-        "id": _encodable(text(about.get("id") or headers.get("id")))
-        or f"unnamed-{hashlib.sha256(raw).hexdigest()[:24]}",
+        "id": text(about.get("id") or headers.get("id")) or f"unnamed-{hashlib.sha256(raw).hexdigest()[:24]}",
         "task": text(about.get("task") or headers.get("task")),
         "body": raw,
         "content_type": text(content_type) or "application/data",
         "content_encoding": text(content_encoding) or "binary",
         "headers": clean_headers(headers),
         "properties": {key: properties[key] for key in KEPT_PROPERTIES if properties.get(key) is not None},
-        "origin": _origin(recovery.get("origin"), properties, headers),
-        "error": _error(about.get("error"), died_at),
+        "origin": read_origin(recovery.get("origin"), properties, headers),
+        "error": read_error(about.get("error"), died_at),
+        **read_about({**about, **{name: recovery.get(name) for name in ("attempts", "deferrals", "replay", "batch")}}),
         "reason": text(about.get("reason")) or FOREIGN,
-        "detail": text(about.get("detail")),
-        "attempts": tuple(a for a in _sequence(recovery.get("attempts")) if isinstance(a, Mapping))[-_MOST_ATTEMPTS:],
-        "deferrals": int(_number(recovery.get("deferrals"))),
         "first_failure": _earliest(previous.get("first_failure"), recovery.get("first_failure"), died_at),
         "died_at": died_at,
-        "attempt": int(_number(about.get("attempt"))),
-        "worker": text(about.get("worker")),
-        "code_version": text(about.get("code_version")),
         "held": about.get("held") is True,
-        "chords": tuple(map(text, _sequence(about.get("chords")))),
-        "unserialisable": about.get("unserialisable") is True,
-        "secret_args": tuple(at for at in _sequence(about.get("secret_args")) if type(at) is int and at >= 0)[
-            :_MOST_ARGS
-        ],
-        "replays": int(_number(replay.get("number")) or _number(about.get("replays") or recovery.get("replays"))),
-        "replay": replay,
+        "replays": replay.get("number") or count(about.get("replays") or recovery.get("replays")),
         "raw": _raw(about.get("raw")),
-        "batch": dict(_mapping(recovery.get("batch"))),
         "state": LetterState.REVIEW if review else LetterState.FAILED,
+    }
+
+
+def read_about(told: Mapping[str, Any]) -> dict[str, Any]:
+    """What is told of a letter beside its message, error and origin, each of its type whatever stands there."""
+    attempts = [one for one in _sequence(told.get("attempts")) if isinstance(one, Mapping)][-_MOST_ATTEMPTS:]
+    places = [at for at in _sequence(told.get("secret_args")) if type(at) is int and at >= 0]
+    return {
+        "detail": text(told.get("detail")),
+        "attempts": tuple(map(_scalars, attempts)),
+        "deferrals": count(told.get("deferrals")),
+        "attempt": count(told.get("attempt")),
+        "worker": text(told.get("worker")),
+        "code_version": text(told.get("code_version")),
+        "chords": tuple(map(text, _sequence(told.get("chords")))),
+        "unserialisable": told.get("unserialisable") is True,
+        "secret_args": tuple(places[:_MOST_ARGS]),
+        "replay": _replay(told.get("replay")),
+        "batch": dict(mapping(told.get("batch"))),
     }
 
 
 def _replay(value: Any) -> dict[str, Any]:
     """Which replay died: texts and a number, as nothing else can be told to Redis."""
     names = ("token", "copy", "operation", "letter")
-    found = {name: _encodable(text(one)) for name, one in _mapping(value).items() if name in names and one is not None}
-    number = int(_number(_mapping(value).get("number")))
+    found = {name: text(one) for name, one in mapping(value).items() if name in names and one is not None}
+    number = count(mapping(value).get("number"))
     return {**found, "number": number} if number else found
 
 
 def _raw(value: Any) -> dict[str, Any]:
     """What travels beside a message that never became a task; empty for any other."""
-    raw = dict(_mapping(value))
+    raw = dict(mapping(value))
     for name in ("properties", "recovery"):
         if isinstance(raw.get(name), str):
             try:
@@ -123,7 +135,8 @@ def clean_headers(headers: Mapping[str, Any]) -> dict[str, Any]:
     return {str(key): value for key, value in headers.items() if not _DELIVERY_HEADERS.fullmatch(str(key))}
 
 
-def _mapping(value: Any) -> Mapping[str, Any]:
+def mapping(value: Any) -> Mapping[str, Any]:
+    """What is none is an empty one."""
     return value if isinstance(value, Mapping) else {}
 
 
@@ -132,24 +145,50 @@ def _sequence(value: Any) -> list[Any]:
 
 
 def text(value: Any) -> str:
-    """Text of whatever a header holds; None is empty."""
+    """Text of whatever a header holds; None is empty.
+
+    Without halves of surrogate pairs: no key can be made of them, and one such letter would hold up all others.
+    """
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
-    return "" if value is None else str(value)
+    if value is None:
+        return ""
+    try:
+        return str(value).encode("utf-8", "replace").decode()
+    except (RecursionError, ValueError):  # nested too deep; an int of more digits than Python writes
+        return f"a {type(value).__name__} that cannot be shown"
 
 
-def _encodable(name: str) -> str:
-    """Without halves of surrogate pairs: no key can be made of them, and one such letter would hold up all others."""
-    return name.encode("utf-8", "replace").decode("utf-8")
+def finite(value: Any) -> float:
+    """A finite number, or 0."""
+    try:
+        number = 0.0 if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        return 0.0
+    return number if math.isfinite(number) else 0.0
 
 
 def _number(value: Any) -> float:
-    """A finite number, or 0."""
-    try:
-        number = float(value)
-    except (TypeError, ValueError, OverflowError):
-        return 0.0
-    return number if abs(number) < 1e15 else 0.0  # also drops nan and infinities
+    """A finite number of a size that makes sense, or 0."""
+    number = finite(value)
+    return number if abs(number) < LARGEST_NUMBER else 0.0
+
+
+def count(value: Any) -> int:
+    """A whole number from 0 to `LARGEST_COUNT`, or 0."""
+    number = finite(value)
+    return int(number) if 0 < number <= LARGEST_COUNT else 0
+
+
+def _scalars(value: Any) -> dict[str, Any]:
+    """Names and what JSON has as text, finite number, true, false or null; anything else as text."""
+    return {text(name): one if _is_plain(one) else text(one) for name, one in mapping(value).items()}
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return value is None or isinstance(value, (bool, int))
 
 
 def _earliest(*moments: Any) -> float:
@@ -173,19 +212,19 @@ def as_bytes(body: bytes | str | Any, encoding: str | None) -> bytes:
 def _broker_death(headers: Mapping[str, Any]) -> float:
     """When RabbitMQ dead-lettered it (whole seconds, from `x-death`); 0 if it did not."""
     deaths = _sequence(headers.get("x-death"))
-    when = _mapping(deaths[0]).get("time") if deaths else None
+    when = mapping(deaths[0]).get("time") if deaths else None
     try:
         return _number(when.timestamp() if isinstance(when, datetime) else when)
     except (ValueError, OverflowError):  # a date before the system's own calendar
         return 0.0
 
 
-def _origin(value: Any, properties: Mapping[str, Any], headers: Mapping[str, Any]) -> Origin:
+def read_origin(value: Any, properties: Mapping[str, Any], headers: Mapping[str, Any]) -> Origin:
     """The origin we noted; else, for a foreign letter, where the broker says that it died."""
-    origin = _mapping(value)
+    origin = mapping(value)
     if not origin:
         deaths = _sequence(headers.get("x-death"))
-        death = _mapping(deaths[0]) if deaths else {}
+        death = mapping(deaths[0]) if deaths else {}
         keys = _sequence(death.get("routing-keys"))
         origin = {**death, "routing_key": keys[0] if keys else "", "priority": properties.get("priority")}
     priority = origin.get("priority")
@@ -197,7 +236,7 @@ def _origin(value: Any, properties: Mapping[str, Any], headers: Mapping[str, Any
     )
 
 
-def _error(value: Any, died_at: float) -> ErrorInfo:
+def read_error(value: Any, died_at: float) -> ErrorInfo:
     """The error as noted; an unknown one when nothing was noted or it cannot be read."""
     try:
         noted = ErrorInfo.from_dict(value)
@@ -211,6 +250,19 @@ def _error(value: Any, died_at: float) -> ErrorInfo:
             message="" if value is None else "the error noted in the message cannot be read",
             timestamp=died_at,
         )
-    plain = {name: text(getattr(noted, name)) for name in ("rule", "exception", "message", "fingerprint")}
-    sound: dict[str, Any] = {**plain, "context": _mapping(noted.context)}
-    return replace(noted, **sound, error_code=None if noted.error_code is None else text(noted.error_code))
+    names = ("rule", "exception", "message", "fingerprint")
+    sound: dict[str, Any] = {
+        **{name: text(getattr(noted, name)) for name in names},
+        "error_code": None if noted.error_code is None else text(noted.error_code),
+        "is_retryable": noted.is_retryable is True,
+        "retry_after": None if noted.retry_after is None else _number(noted.retry_after),
+        "timestamp": _number(noted.timestamp),
+        "class_chain": tuple(map(text, noted.class_chain)),
+        "frames": tuple(map(_frame, noted.frames)),
+        "context": _scalars(noted.context),
+    }
+    return replace(noted, **sound)
+
+
+def _frame(frame: Frame) -> Frame:
+    return Frame(text(frame.filename), count(frame.lineno), text(frame.name))

@@ -299,10 +299,12 @@ class Replay:
         False when something went wrong: which of them have arrived is not known then, and they are to be published
         again one by one, as other copies.
         """
-        if not hasattr(self.publisher, "producer") or not all(piece[0].is_replayable for piece in pieces):
+        if not hasattr(self.publisher, "producer"):
             return False
         ends = []
         try:
+            if not all(piece[0].is_replayable for piece in pieces):
+                return False
             if self._producer is None:
                 self._producer = self._open.enter_context(self.publisher.producer())
             with _batch(self._producer):
@@ -322,16 +324,12 @@ class Replay:
 
     def _publish_one(self, waiting: deque[tuple[Letter, ...]]) -> None:
         """Publish the first message and take it off; when the broker is away it stays, and `PublishFailed` goes on."""
-        piece = waiting[0]
-        letter = piece[0]
-        if not letter.is_replayable:
-            self.store.unclaim([letter.id], self.operation)
-            self._skipped[NOT_REPLAYABLE] += 1
-            waiting.popleft()
-            return
-        message, end = self._trace(together(piece, to_queue=self._queue_for(letter)), piece)
+        piece, end = waiting[0], _nothing
         try:
-            self.publisher.publish(**message._asdict())
+            is_sent = self._can_be_sent(piece[0])
+            if is_sent:
+                message, end = self._trace(together(piece, to_queue=self._queue_for(piece[0])), piece)
+                self.publisher.publish(**message._asdict())
         except Exception as exc:  # whatever it is about this letter, the others are not to blame
             end(exc)
             self._failed.update({one.id: f"{type(exc).__name__}: {exc}" for one in piece})
@@ -339,10 +337,21 @@ class Replay:
                 raise
             self.store.unclaim([one.id for one in piece], self.operation)
         else:
-            self._pace.done()
-            self._note_published(piece)
-            end()
+            if is_sent:
+                self._pace.done()
+                self._note_published(piece)
+                end()
+            else:
+                self.store.unclaim([piece[0].id], self.operation)
+                self._skipped[NOT_REPLAYABLE] += 1
         waiting.popleft()
+
+    @staticmethod
+    def _can_be_sent(letter: Letter) -> bool:
+        """Raises `ValueError` for one that cannot even be read."""
+        if letter.unreadable:
+            raise ValueError(letter.detail)
+        return letter.is_replayable
 
     def _note_published(self, piece: tuple[Letter, ...]) -> None:
         for letter in piece:

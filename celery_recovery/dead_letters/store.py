@@ -35,6 +35,7 @@ from celery_recovery.dead_letters.scope import REPLAY
 from celery_recovery.dead_letters.search import Page, Search, batches
 from celery_recovery.dead_letters.state import OPEN, LetterState
 from celery_recovery.dead_letters.stored import group_facts, letter_fields, message_of, read_letter, with_message
+from celery_recovery.exceptions import UnserialisableLetter
 from celery_recovery.redis.client import reachable
 from celery_recovery.redis.keys import Keys
 from celery_recovery.redis.scripts import Scripts
@@ -119,11 +120,11 @@ class DeadLetterStore:
     # -- the worker's side ---------------------------------------------------------------------------------------------
 
     def add(self, letter: Letter) -> Added:
-        """Store a death; safe to repeat."""
+        """Store a death; safe to repeat. Raises `UnserialisableLetter` for what cannot be stored; then nothing is."""
         return self._told([letter], [self._run("letter_add", self._add_arguments(letter))])[0]
 
     def add_many(self, letters: Sequence[Letter]) -> list[Added]:
-        """`add` for each, in one round trip."""
+        """`add` for each, in one round trip; one that cannot be stored raises when the others are."""
         with reachable(self.client):
             pipe = self.client.pipeline(transaction=False)
             for letter in letters:
@@ -312,10 +313,14 @@ class DeadLetterStore:
 
     def _told(self, letters: Sequence[Letter], replies: Sequence[Sequence[bytes]]) -> list[Added]:
         """How each was taken; news of groups go to `on_news`."""
-        news = [(one, word.decode()) for one, (_, word) in zip(letters, replies, strict=True) if word]
+        told = [(one, how.decode(), word.decode()) for one, (how, word) in zip(letters, replies, strict=True)]
+        news = [(one, word) for one, how, word in told if word and how != "refused"]
         if news:
             self._tell(news)
-        return [cast("Added", how.decode()) for how, _ in replies]
+        for letter, how, field in told:
+            if how == "refused":
+                raise UnserialisableLetter(f"the letter {letter.id!r} cannot be stored: {field} is not what it must be")
+        return [cast("Added", how) for _, how, _ in told]
 
     def _tell(self, news: Sequence[tuple[Letter, str]]) -> None:
         """Whoever is told must not hold up the letters: they *are* stored."""

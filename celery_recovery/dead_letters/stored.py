@@ -10,16 +10,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from celery_recovery.dead_letters.letter import Letter
-from celery_recovery.dead_letters.origin import Origin
 from celery_recovery.dead_letters.packing import packed, unpacked
+from celery_recovery.dead_letters.received import count, finite, mapping, read_about, read_error, read_origin, text
 from celery_recovery.dead_letters.state import LetterState
-from celery_recovery.errors.model import ErrorInfo
 
 __all__ = ("about_of", "from_about", "group_facts", "letter_fields", "message_of", "read_letter", "with_message")
 
 Fields = dict[str, Any]
 #: Characters of a text that a group is told.
 _TOLD = 300
+_STATES = {state.value: state for state in LetterState}
 
 
 def letter_fields(letter: Letter) -> Fields:
@@ -58,9 +58,9 @@ def group_facts(letter: Letter) -> str:
     )
 
 
-def _told(text: str) -> str:
+def _told(whole: str) -> str:
     """Cut, and without halves of surrogate pairs, over which Redis' JSON reader stumbles."""
-    return text[:_TOLD].encode("utf-8", "replace").decode()
+    return whole[:_TOLD].encode("utf-8", "replace").decode()
 
 
 def about_of(letter: Letter) -> Fields:
@@ -85,23 +85,13 @@ def about_of(letter: Letter) -> Fields:
 
 
 def from_about(about: Mapping[str, Any]) -> Fields:
-    """The fields of a letter that `about_of` has."""
+    """The fields of a letter that `about_of` has; what is odd there gets its default."""
     return {
-        "origin": Origin(**about["origin"]),
-        "error": ErrorInfo.from_dict(about["error"]),
-        "detail": about["detail"],
-        "attempts": tuple(about["attempts"]),
-        "deferrals": about["deferrals"],
-        "attempt": about["attempt"],
-        "worker": about["worker"],
-        "code_version": about.get("code_version") or "",
-        "chords": tuple(about["chords"]),
-        "unserialisable": about["unserialisable"],
-        "replay": about["replay"],
-        "secret_args": tuple(about.get("secret_args") or ()),
+        "origin": read_origin(about.get("origin"), {}, {}),
+        "error": read_error(about.get("error"), 0.0),
+        **read_about(about),
         "redacted": about.get("redacted") is True,
-        "raw": about.get("raw") or {},
-        "batch": about.get("batch") or {},
+        "raw": dict(mapping(about.get("raw"))),
     }
 
 
@@ -118,40 +108,68 @@ def message_of(letter: Letter) -> bytes:
 
 
 def read_letter(letter_id: str, row: Sequence[bytes]) -> Letter:
-    """Hash and message, as `letter_read.lua` gives them, back to a letter."""
+    """Hash and message, as `letter_read.lua` gives them, back to a letter.
+
+    Never raises over what stands there: one letter that is odd must not hide the others on its page.
+    """
     fields, message = row
-    text: dict[str, str] = json.loads(fields.decode("utf-8", "replace"))
-    head, body = unpacked(message)
+    told: dict[str, str] = json.loads(fields.decode("utf-8", "replace"))
+    head, body, unreadable = _message(message)
+    state = told.get("state", "")
+    if state not in _STATES:
+        unreadable = unreadable or f"its state {state!r} is none"
+    about = from_about(mapping(head.get("about")) if head else _about_of_hash(told))
+    if unreadable:
+        about["detail"] = f"what is stored of it cannot be read: {unreadable}"
     return Letter(
-        **from_about(head["about"]),
+        **about,
         id=letter_id,
-        task=text["task"],
+        task=told.get("task", ""),
         body=body,
-        content_type=head["content_type"],
-        content_encoding=head["content_encoding"],
-        headers=head["headers"],
-        properties=head["properties"],
-        reason=text["reason"],
-        first_failure=float(text["first_failure"]),
-        died_at=float(text["died_at"]),
-        held=text["held"] == "1",
-        replays=int(text["replays"]),
-        state=LetterState(text["state"]),
-        operation=text.get("operation", ""),
-        token=text.get("token", ""),
-        number=int(text.get("number") or 0),
-        copy=text.get("copy", ""),
-        stored_at=float(text.get("stored_at") or 0),
-        changed_at=float(text.get("changed_at") or 0),
-        outcome=text.get("outcome", ""),
-        runtime=float(text.get("runtime") or 0),
-        replayed_by=text.get("replayed_by", ""),
-        by=text.get("by", ""),
-        note=text.get("note", ""),
-        assignee=text.get("assignee", ""),
-        edits=int(text.get("edits") or 0),
-        left_out=0 if body else int(text.get("size") or 0),
+        content_type=text(head.get("content_type")),
+        content_encoding=text(head.get("content_encoding")),
+        headers=mapping(head.get("headers")),
+        properties=mapping(head.get("properties")),
+        reason=told.get("reason", ""),
+        first_failure=finite(told.get("first_failure")),
+        died_at=finite(told.get("died_at")),
+        held=told.get("held") == "1",
+        replays=count(told.get("replays")),
+        state=_STATES.get(state, LetterState.FAILED),
+        operation=told.get("operation", ""),
+        token=told.get("token", ""),
+        number=count(told.get("number")),
+        copy=told.get("copy", ""),
+        stored_at=finite(told.get("stored_at")),
+        changed_at=finite(told.get("changed_at")),
+        outcome=told.get("outcome", ""),
+        runtime=finite(told.get("runtime")),
+        replayed_by=told.get("replayed_by", ""),
+        by=told.get("by", ""),
+        note=told.get("note", ""),
+        assignee=told.get("assignee", ""),
+        edits=count(told.get("edits")),
+        left_out=0 if body else count(told.get("size")),
+        unreadable=unreadable,
     )
+
+
+def _message(value: bytes) -> tuple[Mapping[str, Any], bytes, str]:
+    """Head and body, and why they cannot be read."""
+    try:
+        head, body = unpacked(value)
+    except (ValueError, RecursionError) as exc:
+        return {}, b"", f"{type(exc).__name__}: {exc}"
+    if not isinstance(head, Mapping) or not isinstance(head.get("about"), Mapping):
+        return {}, b"", "its message is none of ours"
+    return head, body, ""
+
+
+def _about_of_hash(told: Mapping[str, str]) -> Fields:
+    """What the letter hash alone tells, of a letter whose message cannot be read."""
+    error = {name: told.get(name, "") for name in ("error_type", "exception", "fingerprint")}
+    fixed = {"severity": "medium", "is_retryable": False, "rule": "unknown", "message": ""}
+    return {"error": {**error, **fixed}, "origin": {"queue": told.get("queue"), "routing_key": told.get("queue")}}
 
 
 def _encodable(value: Any) -> Any:
@@ -162,4 +180,4 @@ def _encodable(value: Any) -> Any:
 def with_message(letter: Letter, message: bytes) -> Letter:
     """The letter with what can be edited of a message: body, headers and item."""
     head, body = unpacked(message)
-    return letter.changed(body=body, headers=head["headers"], batch=head["about"].get("batch") or {})
+    return letter.changed(body=body, headers=head["headers"], batch=dict(mapping(head["about"].get("batch"))))

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from celery_recovery.dead_letters.carrying import line_of, read_line
+from celery_recovery.dead_letters.letter import Letter
 from celery_recovery.dead_letters.replay import NOT_REPLAYABLE
 from celery_recovery.exceptions import ConfigurationError
 from celery_recovery.redact import Redactor
 from tests.integration.jobs_client import Jobs, eventually
 from tests.integration.test_cli import Here
 from tests.integration.test_operations import fill, states
-from tests.letters import body, letter
+from tests.letters import body, headers, letter
 
 pytestmark = pytest.mark.redis
 HIDE = Redactor()
@@ -114,13 +116,94 @@ def test_pickle():
 
 @pytest.mark.parametrize(
     "line",
-    ["", "null", "{", "[]", "{}", '{"celery_recovery": 2, "message": {}}', '{"celery_recovery": 1, "message": null}',
-     '{"celery_recovery": 1, "message": {"id": 1}}'],
+    ["", "null", "{", "[]", "{}", '{"celery_recovery": 2, "message": {}}', '{"celery_recovery": 1}',
+     "[" * 100_000],
 )  # fmt: skip
 def test_no_line(line):
     """What is no line of an export is refused."""
     with pytest.raises(ConfigurationError, match="line: expected"):
         read_line(line)
+
+
+def line_with(path: str, value: object) -> str:
+    """A line of an export in which one field is another; the path leads there from `message`."""
+    told = json.loads(line_of(letter("x"), None))
+    *way, last = path.split(".")
+    place = told["message"]
+    for name in way:
+        place = place[name]
+    place[last] = value
+    return json.dumps(told)
+
+
+def nested(levels: int) -> object:
+    return {"a": nested(levels - 1)} if levels else 1
+
+
+NO_FIELD = [
+    *((name, value) for name in ("died_at", "first_failure", "about.error.timestamp")
+      for value in (math.nan, math.inf, -math.inf, 10**400, 1e15, True, "1", None, [1])),
+    *((name, value) for name in ("replays", "about.attempt", "about.deferrals")
+      for value in (-1, 10**30, 1.5, math.nan, True, "1", None)),
+    *((name, value) for name in ("id", "task", "reason", "content_type", "about.detail", "about.worker",
+                                 "about.error.fingerprint", "about.error.message", "about.origin.exchange")
+      for value in ("a\ud800b", 1, None, ["x"])),
+    ("id", ""), ("body", "?"), ("body", 1), ("headers", [1]), ("headers", nested(300)), ("properties", None),
+    ("held", 1), ("about", None), ("about", [1]), ("about.raw", [1]), ("about.batch", "x"),
+    ("about.attempts", ["x", 5]), ("about.attempts", [{"at": math.nan}]),
+    ("about.attempts", [{"n": [1]}]), ("about.attempts", {"a": 1}),
+    ("about.replay", [1]), ("about.replay", {"token": 1}), ("about.replay", {"number": 10**400}),
+    ("about.chords", [{"a": 1}]), ("about.chords", "x"), ("about.secret_args", [True]), ("about.unserialisable", 1),
+    ("about.origin", None), ("about.origin.queue", 1), ("about.origin.priority", 1.5), ("about.error", None),
+    ("about.error.error_type", "odd"), ("about.error.severity", 1), ("about.error.retry_after", math.inf),
+    ("about.error.is_retryable", "no"), ("about.error.frames", [["f", "1", "g"]]), ("about.error.frames", [1]),
+    ("about.error.class_chain", [1]), ("about.error.context", {"a": math.nan}), ("about.error.context", {"\ud800": 1}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "value"), NO_FIELD)
+def test_no_field(path, value):
+    """A field that is not of its type is named, with what was expected and what was there."""
+    with pytest.raises(ConfigurationError, match=rf"^message\.{path}: expected .+, got ") as raised:
+        read_line(line_with(path, value))
+    assert raised.value.expected
+    assert str(raised.value).encode()
+
+
+def test_a_missing_field():
+    told = json.loads(line_of(letter("x"), None))
+    del told["message"]["about"]["origin"]
+    with pytest.raises(ConfigurationError, match=r"message\.about\.origin: expected an object.*, got 'nothing'"):
+        read_line(json.dumps(told))
+
+
+def test_a_strange_message_there_and_back(here):
+    """What the intake makes of odd headers can be carried, whatever they hold."""
+    message = headers("s", detail="lone \ud800", worker="w\ud800", extra={"odd": math.nan, "more": "\ud800"})
+    message["recovery"]["attempts"] = [{"n": math.nan, "at": [1], "message": "\ud800"}, "x"]
+    message["recovery"]["letter"]["error"] |= {"message": "\ud800", "retry_after": math.inf, "context": {"a": {"b": 1}}}
+    store = here.jobs.dead_letters.store
+    store.add(Letter.from_message(body(7), message))
+    one = store.get("s")
+    for redact in (None, HIDE):
+        back = read_line(line_of(one, redact))
+        assert (back.error, back.attempts, back.detail) == (one.error, one.attempts, one.detail)
+        assert back.headers["more"] == "\ud800"
+
+
+@pytest.mark.parametrize("path", ["died_at", "about.raw", "id"])
+def test_nothing_of_a_bad_file_is_stored(here, tmp_path, path):
+    """The good lines before a bad one are not stored, and the file may be mended and imported."""
+    bad = line_with(path, {"died_at": math.nan, "about.raw": [1], "id": "a\ud800"}[path])
+    file = tmp_path / "bad.jsonl"
+    file.write_text(f"{line_of(letter('y'), None)}\n{bad}\n")
+    told = here("dlq", "import", str(file), "--yes", code=2).errors
+    assert f"bad.jsonl, line 2: message.{path}: expected" in told
+    assert states(here.jobs) == {}
+    assert here.jobs.dead_letters.store.get("x") is None
+    file.write_text(line_of(letter("x"), None))
+    here("dlq", "import", str(file), "--yes")
+    assert states(here.jobs) == {"failed": 1}
 
 
 def test_refused_as_a_whole(here, tmp_path):

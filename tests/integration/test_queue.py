@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -10,10 +12,13 @@ from celery import Celery
 from celery.app.task import Context
 from celery.canvas import Signature
 
+from celery_recovery.dead_letters.carrying import line_of, read_line
 from celery_recovery.dead_letters.exchange import Publisher
 from celery_recovery.dead_letters.filter import Filter
 from celery_recovery.dead_letters.intake import PREFETCH
 from celery_recovery.dead_letters.letter import Letter
+from celery_recovery.dead_letters.listed import ListedLetters
+from celery_recovery.dead_letters.packing import packed, unpacked
 from celery_recovery.dead_letters.queue import DeadLetterQueue
 from celery_recovery.dead_letters.replay import NOT_REPLAYABLE, Progress
 from celery_recovery.dead_letters.state import LetterState
@@ -247,6 +252,98 @@ class TestReplay:
         with pytest.raises(ConfigurationError, match="state: expected failed, review, retry or replayed"):
             queue.replay(Filter(state=(LetterState.FAILED, state)))
         assert sent(app) == []
+
+
+def spoil(queue: DeadLetterQueue, letter_id: str, message: bytes) -> None:
+    """Put another message in place of a stored letter's."""
+    queue.store.client.set(queue.store.keys.message(letter_id), message)
+
+
+#: Parts of a stored letter that are not of their type.
+ODD = {"raw": [1], "attempts": ["x"], "replay": [1], "batch": "z", "chords": [{"a": 1}], "error": None, "origin": 5}
+
+
+class TestOdd:
+    """Letters that something else has written stop nothing."""
+
+    @pytest.mark.parametrize("regroup", [False, True])
+    @pytest.mark.parametrize("together", [False, True])
+    def test_replay(self, app, queue, together, regroup):
+        """A replay sends the others, and tells of those that cannot be read."""
+        ids = fill(queue, 11)
+        spoil(queue, ids[5], b"nothing")
+        spoil(queue, ids[6], packed({"about": [1]}, b""))
+        spoil(queue, ids[7], packed({"about": ODD, "headers": [1], "properties": 1, "content_type": None}, b""))
+        if not together:
+            queue.publisher = _Refusing(queue.publisher, {})
+        result = queue.replay(Filter(), regroup=regroup)
+        assert (result.published, result.state) == (8, "done")
+        assert result.failed.keys() == set(ids[5:7])
+        assert all("what is stored of it cannot be read" in why for why in result.failed.values())
+        assert dict(result.skipped) == {NOT_REPLAYABLE: 1}
+        assert len(sent(app)) == 8
+        assert {one.state for one in queue.list(Filter(ids=tuple(ids[5:8])))} == {LetterState.FAILED}
+
+    @pytest.mark.parametrize("name", ODD)
+    def test_shown(self, queue, name):
+        """One odd part gets its default; lists, figures and what is shown go on."""
+        ids = fill(queue, 3)
+        key = queue.store.keys.message(ids[1])
+        head, content = unpacked(queue.store.client.get(key))
+        spoil(queue, ids[1], packed({**head, "about": {**head["about"], name: ODD[name]}}, content))
+        assert [one.to_dict()["id"] for one in queue.list()] == ids[::-1]
+        assert queue.stats().by_state["failed"] == queue.breakdown().by_state["failed"] == 3
+        assert queue.replay(Filter()).published == 3
+
+    def test_numbers(self, queue):
+        """So do numbers and words of the hash."""
+        ids = fill(queue, 2)
+        odd = {"first_failure": "nan", "replays": "x", "edits": "1e999", "state": "newer", "runtime": "", "size": "?"}
+        queue.store.client.hset(queue.store.keys.letter(ids[0]), mapping=odd)
+        one = queue.list()[1]
+        assert (one.first_failure, one.replays, one.edits, one.runtime) == (0, 0, 0, 0)
+        assert "its state 'newer' is none" in one.to_dict()["detail"]
+        assert queue.replay(Filter()).published == 1
+
+
+class TestIntake:
+    @pytest.mark.parametrize("number", [math.nan, math.inf, 10**400, True, "nan", "1e400", {"a": 1}])
+    def test_no_numbers(self, app, other_redis_url, number):
+        """A message whose numbers are none becomes a letter like any other, and holds up no other."""
+        app.conf.recovery_redis_url = other_redis_url
+        recovery = Recovery.of(app)
+        odd = headers("odd", died_at=number, attempt=number, replays=number, held=number, secret_args=number)
+        odd["recovery"] |= {
+            "first_failure": number,
+            "deferrals": number,
+            "attempts": number,
+            "replay": {"number": number},
+        }
+        odd["recovery"]["letter"]["error"] |= {"timestamp": number, "retry_after": number}
+        with app.connection_for_write() as connection:
+            producer = connection.Producer()
+            for message in (headers("a"), odd, headers("b")):
+                producer.publish(
+                    body(7), headers=message, declare=[recovery.dead_letter_queue], routing_key="celery.dead_letters",
+                    exchange=recovery.dead_letter_queue.exchange,
+                )  # fmt: skip
+        letters = recovery.dead_letters
+        assert letters.drain() == 3
+        assert {one.id for one in letters.list()} == {"a", "b", "odd"}
+        one = letters.get("odd")
+        assert json.loads(json.dumps(one.to_dict(), allow_nan=False))["id"] == "odd"
+        assert read_line(line_of(one, None)).id == "odd"
+        assert letters.replay(Filter()).published == 3
+
+    def test_refused(self, queue, monkeypatch):
+        """A letter that the store refuses stays in its queue; the others are taken."""
+        broken = letter("b").changed(died_at=math.nan)
+        read = {b"a": letter("a"), b"b": broken, b"c": letter("c")}
+        monkeypatch.setattr(ListedLetters, "_letter", lambda _, item: read[item])
+        listed = object.__new__(ListedLetters)
+        listed.store = queue.store
+        assert listed._stored([("q", item) for item in read]) == [("q", b"a"), ("q", b"c")]
+        assert {one.id for one in queue.list()} == {"a", "c"}
 
 
 class _Refusing:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import threading
 import time
@@ -18,7 +19,7 @@ from celery_recovery.dead_letters.filter import Filter
 from celery_recovery.dead_letters.letter import Letter
 from celery_recovery.dead_letters.state import FINISHED, OPEN, TRANSITIONS, LetterState
 from celery_recovery.dead_letters.store import DeadLetterStore
-from celery_recovery.exceptions import StoreUnavailable
+from celery_recovery.exceptions import StoreUnavailable, UnserialisableLetter
 from celery_recovery.redis import Keys, connect
 from tests.letters import DIED_AT, body, letter, redied
 from tests.lost_replies import connect_losing, lost_reply
@@ -70,6 +71,40 @@ class TestAdd:
         assert back is not None
         assert back.headers["fine"] == [1]
         assert back.headers["odd"].startswith("<object object")
+
+    @pytest.mark.parametrize(
+        ("field", "value"),
+        [("died_at", math.nan), ("died_at", math.inf), ("first_failure", -math.inf), ("replays", 1.5), ("replays", -1)],
+    )
+    def test_refused(self, store, field, value):
+        """What no index can take is refused before the first write; the others of the round are stored, and told."""
+        news: list[str] = []
+        store.on_news = lambda told: news.extend(one.id for one, _ in told)
+        with pytest.raises(UnserialisableLetter, match=f"'b' cannot be stored: {field} "):
+            store.add_many([letter("a"), replace(letter("b"), **{field: value}), letter("c", fingerprint="1:c")])
+        assert [one.id for one in store.find().letters] == ["c", "a"]
+        assert news == ["a", "c"]
+        assert not [key for key in store.client.scan_iter() if b":b" in key]
+        assert store.add(letter("b")) == "new"
+
+    def test_half_a_letter(self, store):
+        """One that was left without indexes, by whatever wrote it, is none; a death of that id makes it whole."""
+        store.add(letter("a"))
+        for key in (store.keys.letter, store.keys.message):
+            store.client.copy(key("a"), key("half"))
+        store.client.hset(store.keys.letter("half"), "died_at", "nan")
+        assert store.get("half") is None
+        assert [claim.status for claim in store.claim(["a", "half"], "op")] == ["claimed", "unknown"]
+        assert store.discard(["half"]) == []
+        assert store.add(letter("half")) == "new"
+        assert [one.id for one in store.find().letters] == ["half", "a"]
+        assert claimed(store, "half").state is RETRY
+
+    def test_without_its_message(self, store):
+        """One whose message is gone cannot be claimed, and keeps no other from it."""
+        store.add_many([letter("a"), letter("b")])
+        store.client.delete(store.keys.message("a"))
+        assert [claim.status for claim in store.claim(["a", "b"], "op")] == ["unknown", "claimed"]
 
     def test_same_death_twice(self, store):
         """The same death delivered again changes nothing."""

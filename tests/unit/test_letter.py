@@ -16,9 +16,11 @@ from celery_recovery.config import Settings
 from celery_recovery.dead_letters.filter import Filter
 from celery_recovery.dead_letters.letter import Letter
 from celery_recovery.dead_letters.origin import Origin
+from celery_recovery.dead_letters.packing import packed
+from celery_recovery.dead_letters.raw import dump
 from celery_recovery.dead_letters.received import FOREIGN
 from celery_recovery.dead_letters.state import FINISHED, OPEN, TRANSITIONS, LetterState
-from celery_recovery.dead_letters.stored import letter_fields, message_of, read_letter
+from celery_recovery.dead_letters.stored import about_of, letter_fields, message_of, read_letter
 from celery_recovery.errors.model import ErrorInfo, ErrorType
 from celery_recovery.redact import Redactor
 from tests.letters import DIED_AT, body, headers, letter
@@ -93,6 +95,26 @@ class TestRead:
         one = Letter.from_message(body(7), message)
         goes_round(one)
         Filter(text="x", exception=("shop.*",), fingerprint=("1:*",)).matches(one)
+
+    @given(
+        st.dictionaries(parts, anything), st.dictionaries(st.sampled_from(["about", "headers", "properties"]), anything)
+    )
+    def test_garbage_in_the_store(self, columns, head):
+        """Whatever stands in the store is read, shown, and matched; what it is not made of can be told."""
+        about = about_of(letter("a")) | columns
+        for stored in ({"about": about, **head}, {"about": about}, head):
+            one = read_letter("a", [dump(columns).encode("utf-8", "replace"), packed(stored, b"[]")])
+            one.to_dict()
+            Filter(text="x", exception=("shop.*",), fingerprint=("1:*",)).matches(one)
+            assert one.unreadable or one.is_replayable in {True, False}
+
+    def test_nested_too_deep(self):
+        """Headers in which Python gives up go as their repr; the letter is stored and read."""
+        deep: dict[str, Any] = {}
+        for _ in range(100_000):
+            deep = {"a": deep}
+        one = Letter.from_message(body(7), headers("a", detail=deep, extra={"deep": deep}))
+        assert read_letter("a", [b"{}", message_of(one)]).id == "a"
 
     def test_long_history(self):
         """All attempts are read that `recovery_history_length` lets travel."""

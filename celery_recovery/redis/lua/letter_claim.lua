@@ -17,7 +17,7 @@
            'ours'                this operation has replayed it already
            'passed', state       it is in a state that was not asked for
 ]]
--- include now read enter move row outcome
+-- include now number read enter move row outcome
 
 local operation, lease, most = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local from = {}
@@ -26,14 +26,14 @@ for state in string.gmatch(ARGV[4], '[^,]+') do from[state] = true end
 -- A life that was claimed but never started keeps its number, and so its token.
 local function next_number(letter)
   local unstarted = letter.copy == '' and (letter.state == 'retry' or letter.state == 'replayed')
-  return unstarted and tonumber(letter.number) or tonumber(letter.replays) + 1
+  return unstarted and tonumber(letter.number) or (tonumber(letter.replays) or 0) + 1
 end
 
 local at = now()
 
 local function claim(id)
   local letter = read(id, {'operation', 'lease', 'number', 'replays', 'copy', 'died_at', 'claimed_from'})
-  if not letter then return {id, 'unknown'} end
+  if not letter or redis.call('EXISTS', message_key(id)) == 0 then return {id, 'unknown'} end
   local is_sent = letter.copy ~= '' or letter.state == 'replayed'
   if is_sent and letter.state ~= 'retry' and letter.operation == operation then return {id, 'ours'} end
   if not from[letter.state] then return {id, 'passed', letter.state} end

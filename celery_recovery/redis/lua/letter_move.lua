@@ -13,7 +13,7 @@
 
   Returns  the ids that were moved
 ]]
--- include now read enter move sweep outcome
+-- include now number read enter move sweep outcome
 
 local state, by, note, kept, operation = ARGV[1], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local from = {}

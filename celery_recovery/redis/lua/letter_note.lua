@@ -17,7 +17,7 @@
            'passed'   it is in another state
            'taken'    it is somebody else's
 ]]
--- include now read enter move outcome
+-- include now number read enter move outcome
 
 local by, note, owner, is_forced, operation = ARGV[1], ARGV[2], ARGV[3], ARGV[4] == '1', ARGV[6]
 local from, MOST_NOTES = {}, 100

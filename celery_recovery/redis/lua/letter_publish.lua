@@ -9,7 +9,7 @@
   Returns  how many were noted. Not noted: those that another operation has taken over since, and those that a worker
            started, or finished, in the meantime (which says more).
 ]]
--- include now read enter move outcome
+-- include now number read enter move outcome
 
 local operation, at, noted = ARGV[1], now(), 0
 for i = 2, #ARGV do

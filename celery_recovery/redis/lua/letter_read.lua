@@ -9,7 +9,7 @@
   Returns  one list per id: the letter hash as JSON, then the message as `packing.py` writes it; an empty list if there
            is no such letter
 ]]
--- include row
+-- include number row
 
 local rows = {}
 local most = tonumber(ARGV[1])

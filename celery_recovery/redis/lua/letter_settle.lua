@@ -13,7 +13,7 @@
            'stale'    that copy is not the one the letter waits for
            'unknown'  there is no such letter
 ]]
--- include now read enter move sweep outcome
+-- include now number read enter move sweep outcome
 
 local id, copy, state, outcome, kept = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local SWEEP_LIMIT = 5

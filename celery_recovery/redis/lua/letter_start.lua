@@ -15,7 +15,7 @@
            'twin'  another copy has started, or this one's end is known: drop it
            'gone'  the letter was discarded meanwhile: drop it
 ]]
--- include now read enter move outcome
+-- include now number read enter move outcome
 
 local id, token, copy, worker, is_fresh, asked = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5] == '1', ARGV[6]
 local letter = read(id, {'token', 'number', 'replays', 'copy', 'died_at', 'asked', 'operation'})

@@ -8,6 +8,6 @@
 
   Returns  how many were removed
 ]]
--- include now read enter sweep
+-- include now number read enter sweep
 
 return sweep(tonumber(now()), ARGV[1], tonumber(ARGV[2]))

@@ -9,7 +9,7 @@
            `queue` and `fingerprint` -> (value -> letters), `held`, `open` and, if there are any, `oldest` and `newest`
            (time of death, unix s)
 ]]
--- include read enter
+-- include number read enter
 
 local tally = {state = {}, held = 0, open = 0}
 for _, dimension in ipairs(COUNTED) do tally[dimension] = {} end

@@ -9,7 +9,7 @@
 
   Returns  how many were given back
 ]]
--- include now read enter move
+-- include now number read enter move
 
 local operation, at, given_back = ARGV[1], now(), 0
 for i = 2, #ARGV do

@@ -34,5 +34,5 @@ local function leave(id, letter)
     count(kept_key(dimension), letter[dimension], -1)
     if OPEN[letter.state] then count(open_key(dimension), letter[dimension], -1) end
   end
-  redis.call('HINCRBY', TOTALS, 'bytes', -tonumber(letter.size))
+  redis.call('HINCRBY', TOTALS, 'bytes', -(tonumber(letter.size) or 0))
 end

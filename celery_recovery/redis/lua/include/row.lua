@@ -1,6 +1,6 @@
 -- A whole letter as a short list: the letter hash as one JSON object, then its message. One long value costs the client a
--- tenth of what as many short ones do. Empty if there is no such letter (see read.lua). With `most`, a body of more bytes than that is
--- left out: only the head of the message is read (its frame: dead_letters/packing.py).
+-- tenth of what as many short ones do. Empty if there is no such letter (see read.lua). With `most`, a body of more bytes
+-- than that is left out: only the head of the message is read (its frame: dead_letters/packing.py).
 local function row(id, most)
   local flat = redis.call('HGETALL', letter_key(id))
   local letter = {}

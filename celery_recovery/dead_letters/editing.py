@@ -136,7 +136,7 @@ class Edit:
         document = _patched(document, self.patch, letter)
         args, kwargs = document["args"], document["kwargs"]
         if self.validate:
-            check_call(app, letter.task, args, kwargs)
+            check_call(app, letter.task, args, kwargs, before=letter.arguments)
         body = json.dumps([args, kwargs, embed]).encode()
         shown = {"argsrepr": saferepr(tuple(args), _SHOWN), "kwargsrepr": saferepr(kwargs, _SHOWN)}
         return letter.changed(body=body, headers={**letter.headers, **shown})
@@ -161,23 +161,32 @@ def _read_patch(operations: Any) -> Any:
     try:
         return jsonpatch.JsonPatch(list(operations))
     except (jsonpatch.JsonPatchException, jsonpatch.JsonPointerException, TypeError, ValueError, AttributeError) as exc:
-        raise ConfigurationError.of("patch", expected=f"a JSON patch (RFC 6902): {exc}", got=operations) from None
+        expected = f"a JSON patch (RFC 6902): {str(exc).rstrip('.')}"
+        raise ConfigurationError.of("patch", expected=expected, got=operations) from None
 
 
 def _patched(document: Any, operations: Sequence[Mapping[str, Any]], letter: Letter) -> Any:
-    if operations:
-        import jsonpatch
-
-        try:
-            document = _read_patch(operations).apply(document)
-        except (jsonpatch.JsonPatchException, jsonpatch.JsonPointerException, TypeError, ValueError) as exc:
-            expected = f"a patch that fits the arguments: {exc}"
-            raise ConfigurationError.of("patch", expected=expected, got=letter.id) from None
+    for operation in operations:
+        document = _one_patched(document, operation, letter)
     is_sound = isinstance(document, dict) and set(document) == {"args", "kwargs"}
     if not is_sound or not isinstance(document["args"], list) or not isinstance(document["kwargs"], dict):
         expected = "args to be a list and kwargs an object afterwards"
         raise ConfigurationError.of("patch", expected=expected, got=letter.id)
     return document
+
+
+def _one_patched(document: Any, operation: Mapping[str, Any], letter: Letter) -> Any:
+    """The words are ours: those of the library show values, which may be secret, and classes of Python."""
+    import jsonpatch
+
+    try:
+        return _read_patch([operation]).apply(document)
+    except jsonpatch.JsonPatchTestFailed:
+        why = "does not find that value"
+    except (jsonpatch.JsonPatchException, jsonpatch.JsonPointerException, TypeError, ValueError):
+        why = "finds no such place"
+    expected = f"a patch that fits the arguments; {operation['op']} {operation['path']!r} {why}"
+    raise ConfigurationError.of("patch", expected=expected, got=letter.id)
 
 
 def _with_item(letter: Letter, changes: Sequence[Change]) -> Letter:

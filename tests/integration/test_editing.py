@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from celery import Celery
-from pydantic import BaseModel
+from celery import Celery, Task
+from pydantic import BaseModel, field_validator
 
 from celery_recovery import Filter, LetterState, RecoverableTask
 from celery_recovery.dead_letters.editing import Edit
@@ -41,7 +44,24 @@ def here(redis_jobs: Jobs, capsys: pytest.CaptureFixture[str]) -> Here:
     @redis_jobs.app.task(name="orders.ship", pydantic=True)
     def ship(order: Order, note: str = "") -> None: ...
 
+    @redis_jobs.app.task(name="orders.book", pydantic=True)
+    def book(order: int, note: str = "") -> None: ...
+
+    @redis_jobs.app.task(name="orders.timed", base=RecoverableTask)
+    @passing
+    def timed(order: int, note: str = "") -> None: ...
+
     return here
+
+
+def passing(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A decorator that hands on what it gets."""
+
+    @functools.wraps(function)
+    def around(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs)
+
+    return around
 
 
 def stored(here: Here, task_id: str, *args: Any, task: str = "orders.charge", **kwargs: Any) -> Letter:
@@ -106,15 +126,37 @@ class TestChanges:
     @pytest.mark.parametrize("patch", [
         [{"op": "remove", "path": "/kwargs"}], [{"op": "replace", "path": "/args", "value": {}}],
         [{"op": "remove", "path": "/kwargs/none"}], [{"op": "jump"}], {"op": "add"}, [1],
-        [{"op": "test", "path": "/args/0", "value": 8}],
+        [{"op": "test", "path": "/args/0", "value": 8}], [{"op": "add", "path": "/args/0/x/y", "value": 1}],
     ])  # fmt: skip
     def test_patches_that_do_not_fit(self, here, tmp_path, patch):
         """A patch that fails changes nothing."""
         one = stored(here, "a", 7)
         file = tmp_path / "fix.json"
         file.write_text(json.dumps(patch))
-        assert "--patch: expected" in here("dlq", "edit", "a", "--patch", str(file), "--yes", code=2).errors
+        told = here("dlq", "edit", "a", "--patch", str(file), "--yes", code=2).errors
+        assert "--patch: expected" in told
+        assert "<class" not in told
         assert here.jobs.dead_letters.get("a").body == one.body
+
+    @pytest.mark.parametrize(
+        ("operation", "why"),
+        [
+            (
+                {"op": "test", "path": "/kwargs/token", "value": "other"},
+                "test '/kwargs/token' does not find that value",
+            ),
+            ({"op": "move", "from": "/none/1", "path": "/args/0"}, "move '/args/0' finds no such place"),
+        ],
+    )
+    def test_patches_tell_no_values(self, here, operation, why):
+        """What is there is not shown: it may be secret."""
+        stored(here, "a", 7, token="hunter2")
+        with pytest.raises(ConfigurationError) as told:
+            Edit.of(patch=[{"op": "test", "path": "/args/0", "value": 7}, operation]).onto(
+                here.jobs.app, here.jobs.dead_letters.get("a")
+            )
+        assert f"a patch that fits the arguments; {why}, got 'a'" in str(told.value)
+        assert "hunter2" not in str(told.value)
 
     def test_one_of_many_does_not_fit(self, here):
         """Then none is changed, and it is told how many do not."""
@@ -143,7 +185,7 @@ class TestSignature:
         """A model that the task would refuse is refused here, and says why."""
         stored(here, "a", {"id": 7}, task="orders.ship")
         told = here("dlq", "edit", "a", "--set", "args.0.id=seven", "--yes", code=2).errors
-        assert "a Order as order of orders.ship" in told
+        assert "expected what the model Order takes, as order of orders.ship" in told
         assert "id: Input should be a valid integer" in told
         here("dlq", "edit", "a", "--set", "args.0.id=8", "--set", "args.0.region=us", "--yes")
         assert arguments(here, "a") == ([{"id": 8, "region": "us"}], {})
@@ -164,6 +206,27 @@ class TestSignature:
         with pytest.raises(ConfigurationError, match="valid integer"):
             check_call(app, "strict", [{"id": "7"}], {})
 
+    @pytest.mark.parametrize("task", ["orders.ship", "orders.book", "orders.timed"])
+    @pytest.mark.parametrize("change", ["kwargs.nosuch=1", "kwargs.order=1"])
+    def test_wrapped(self, here, task, change):
+        """A wrong call is refused in a sentence behind Celery's wrapper and any other, and none gets through."""
+        one = stored(here, "a", {"id": 7} if task == "orders.ship" else 7, task=task)
+        for how in ("--dry-run", "--yes"):
+            told = here("dlq", "edit", "a", "--set", change, how, code=2).errors
+            assert f"--set: expected arguments that {task} takes, got" in told
+            assert "Traceback" not in told
+        assert here.jobs.dead_letters.get("a").body == one.body
+        here("dlq", "edit", "a", "--set", "kwargs.note=x", "--yes")
+        assert arguments(here, "a")[1] == {"note": "x"}
+
+    def test_mixed_set(self, here):
+        """Letters of such tasks that do not fit are counted."""
+        stored(here, "a", 7, region="us")
+        stored(here, "b", {"id": 7}, task="orders.ship")
+        stored(here, "c", 7, task="orders.timed")
+        told = here("dlq", "edit", "--all", "--set", "kwargs.region=eu", "--dry-run", code=2).errors
+        assert "2 of 3 letters do not fit; nothing was done" in told
+
     def test_unknown_task(self, here):
         """A task that is not registered cannot be asked; that can be left out."""
         stored(here, "a", 7, task="orders.gone")
@@ -171,6 +234,168 @@ class TestSignature:
         assert "expected a task that this app knows" in here(*words, code=2).errors
         here(*words, "--no-validate")
         assert arguments(here, "a") == ([8], {})
+
+
+class TestCalls:
+    """What is refused of tasks of many a form."""
+
+    @staticmethod
+    def fits(task: Any, before: Any, *args: Any, **kwargs: Any) -> bool:
+        try:
+            check_call(task.app, task.name, args, kwargs, before=before)
+        except ConfigurationError:
+            return False
+        return True
+
+    @pytest.fixture
+    def app(self) -> Celery:
+        return Celery(set_as_current=False)
+
+    def test_a_decorator_that_adds_an_argument(self, app):
+        """What it adds may be lacking; a name that nobody knows is refused."""
+
+        def with_session(function):
+            @functools.wraps(function)
+            def around(*args, **kwargs):
+                return function("session", *args, **kwargs)
+
+            return around
+
+        @app.task(shared=False)
+        @with_session
+        def sync(session, order, note=""): ...
+
+        known = ([7], {})
+        assert self.fits(sync, known, 8)
+        assert self.fits(sync, known, note="x", order=8)
+        assert not self.fits(sync, known, 8, nosuch=1)
+
+    def test_a_decorator_that_drops_an_argument(self, app):
+        """A letter with what it drops does not fit the function: nothing more is known, and nothing refused."""
+
+        def of_tenant(function):
+            @functools.wraps(function)
+            def around(*args, **kwargs):
+                kwargs.pop("tenant")
+                return function(*args, **kwargs)
+
+            return around
+
+        @app.task(shared=False)
+        @of_tenant
+        def sync(order): ...
+
+        assert self.fits(sync, ([7], {"tenant": "a"}), 8, tenant="b")
+        assert self.fits(sync, None, 8, tenant="b")
+
+    def test_a_decorator_that_says_what_it_takes(self, app):
+        """Its `__signature__` counts, whatever the letter was."""
+
+        def with_session(function):
+            @functools.wraps(function)
+            def around(*args, **kwargs):
+                return function("session", *args, **kwargs)
+
+            found = inspect.signature(function)
+            around.__signature__ = found.replace(parameters=list(found.parameters.values())[1:])
+            return around
+
+        @app.task(shared=False)
+        @with_session
+        def sync(session, order): ...
+
+        assert self.fits(sync, None, 8)
+        assert not self.fits(sync, None, 8, 9)
+        assert not self.fits(sync, None, order=8, session=1)
+
+    @pytest.mark.parametrize("options", [{}, {"autoretry_for": (KeyError,)}])
+    @pytest.mark.parametrize("pydantic", [False, True])
+    def test_bound(self, app, options, pydantic):
+        """`self` is no argument of the call; Celery's own wrappers are seen through."""
+
+        @app.task(shared=False, bind=True, pydantic=pydantic, **options)
+        def sync(self, order: int, note: str = "") -> None: ...
+
+        assert self.fits(sync, None, 7, note="x")
+        assert not self.fits(sync, None)
+        assert not self.fits(sync, None, 7, nosuch=1)
+        assert not self.fits(sync, None, 7, "x", "y")
+
+    def test_pydantic_before_a_decorator(self, app):
+        """Celery's wrapper binds the signature that it sees, so that is what counts."""
+
+        @app.task(shared=False, pydantic=True, bind=True, autoretry_for=(KeyError,))
+        @passing
+        def sync(self, order: Order) -> None: ...
+
+        assert self.fits(sync, None, {"id": 7})
+        assert not self.fits(sync, None, {"id": 7}, nosuch=1)
+        with pytest.raises(ConfigurationError, match="what the model Order takes, as order of"):
+            check_call(app, sync.name, [{"id": "x"}], {})
+
+    def test_classes(self, app):
+        """They have no `__header__`: `run` is asked, behind a `__call__` of their own as behind a decorator."""
+
+        class Plain(Task):
+            name = "plain"
+
+            def run(self, order, note=""): ...
+
+        class Opened(Plain):
+            name = "opened"
+
+            def __call__(self, *args, **kwargs):
+                return self.run("session", *args, **kwargs)
+
+        class Recovered(RecoverableTask):
+            name = "recovered"
+
+            def run(self, order, note=""): ...
+
+        for task in (app.register_task(Plain()), app.register_task(Recovered())):
+            assert self.fits(task, None, 7)
+            assert not self.fits(task, None, 7, nosuch=1)
+            assert not self.fits(task, None)
+        opened = app.register_task(Opened())
+        assert self.fits(opened, ([], {}))
+        assert not self.fits(opened, ([7], {}), 7, nosuch=1)
+
+    def test_positional_only(self, app):
+        """Such a parameter is not to be had by its name, though Celery's own check does not see it."""
+
+        @app.task(shared=False)
+        def sync(order, /, note=""): ...
+
+        assert self.fits(sync, None, 7, note="x")
+        assert not self.fits(sync, None, order=7)
+
+    def test_models_as_celery_takes_them(self, app):
+        """Only parameters that are a model, with the task's context; without `pydantic=True` none."""
+
+        class Aware(BaseModel):
+            id: int
+
+            @field_validator("id")
+            @classmethod
+            def known(cls, value, info):
+                return info.context["ids"][value]
+
+        def sync(order, lines=()): ...
+
+        sync.__annotations__.update(order=Aware, lines=list[Order])  # a local class is not found by its name
+        app.task(sync, name="aware", shared=False, pydantic=True, pydantic_context={"ids": {7: 1}})
+        app.finalize()
+
+        @app.task(shared=False)
+        @passing
+        def load(order: Order): ...
+
+        assert self.fits(load, ([7], {}), 8)
+        check_call(app, "aware", [{"id": 7}, [{"id": 1}]], {})
+        with pytest.raises(
+            ConfigurationError, match=r"what the model Aware takes, as order of aware, got 'KeyError: 8'"
+        ):
+            check_call(app, "aware", [{"id": 8}], {})
 
 
 class TestKept:

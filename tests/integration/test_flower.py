@@ -280,6 +280,18 @@ def test_a_confirmation_is_a_look(redis_jobs: Jobs, start: Start) -> None:
     assert redis_jobs.dead_letters.get(one).state.value == "failed"
 
 
+def test_edits_of_wrapped_tasks(redis_jobs: Jobs, start: Start) -> None:
+    """What does not fit a task with `pydantic=True`, or one behind a decorator, is refused in the form."""
+    browser = start(app="tests.apps.wrapped")
+    for task in ("tests.apps.wrapped.book", "tests.apps.wrapped.ship"):
+        (one,) = store(redis_jobs, task, task=task)
+        browser.get("/confirm", verb="edit", id=one)
+        for page in ("/confirm", "/act"):
+            told = browser.post(page, verb="edit", id=one, changes="kwargs.nosuch=1")
+            assert (told.code, f"arguments that {task} takes" in told.text) == (400, True), (task, page)
+        assert redis_jobs.dead_letters.get(one).edits == 0
+
+
 def test_a_stopped_operation_of_which_nothing_is_left(redis_jobs: Jobs, start: Start) -> None:
     """It is not among those that are not through, and cannot be resumed; as long as one letter waits it is."""
     ids = store(redis_jobs, *"abcd")

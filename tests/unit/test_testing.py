@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import random
@@ -9,6 +10,7 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from datetime import datetime, timezone
 from email.utils import format_datetime
 from pathlib import Path
@@ -413,6 +415,28 @@ class TestReplays:
         run = run_task(receipt, -7)
         with pytest.raises(ConfigurationError, match=r"arguments that shop\.receipt takes"):
             replay(run, edit=["kwargs.colour=red"])
+        assert_succeeded(replay(run, edit=["args.0=7"]), result=7)
+
+    @pytest.mark.parametrize("pydantic", [False, True])
+    def test_edits_of_wrapped_tasks(self, app: Celery, pydantic: bool) -> None:
+        """They are checked, too, behind Celery's wrapper for models and behind a decorator."""
+
+        def passing(function: Callable[..., Any]) -> Callable[..., Any]:
+            @functools.wraps(function)
+            def around(*args: Any, **kwargs: Any) -> Any:
+                return function(*args, **kwargs)
+
+            return around
+
+        def ship(order: int) -> int:
+            if order < 0:
+                raise ValueError(order)
+            return order
+
+        body = ship if pydantic else passing(ship)
+        run = run_task(app.task(body, shared=False, base=RecoverableTask, name="shop.ship", pydantic=pydantic), -7)
+        with pytest.raises(ConfigurationError, match=r"arguments that shop\.ship takes"):
+            replay(run, edit=["kwargs.zzz=3"])
         assert_succeeded(replay(run, edit=["args.0=7"]), result=7)
 
     def test_nothing_to_replay(self, receipt: Task) -> None:

@@ -29,6 +29,13 @@ _AWS = "AKIA" + "IOSFODNN7EXAMPLE"
 _PEM = "-----BEGIN RSA PRIVATE KEY-----\nMIIEowIBAAKCAQEAhunter2\nabc=\n-----END RSA PRIVATE KEY-----"
 
 
+#: One field of pydantic's message, to be named.
+_INVALID = (
+    "{}\n  String should have at least 12 characters [type=string_too_short, input_value='hunter2', input_type=str]\n"
+    "    For further information visit https://errors.pydantic.dev/2/v/string_too_short"
+)
+
+
 class Case(NamedTuple):
     """A text, and what of it must not be shown."""
 
@@ -56,17 +63,40 @@ SECRETS = [
     Case("curl -u ada:hunter2 https://x"), Case("CREATE USER a IDENTIFIED BY 'hunter2'"),
     Case("wrong password 'hunter2' for a"), Case("<password>hunter2</password>"),
     Case('<wsse:Password Type="x">hunter2</wsse:Password>'), Case("secret => hunter2"), Case("export DB_PASS=hunter2"),
-    Case("userPin: hunter2"), Case("user_ssn=hunter2"),
+    Case("userPin: hunter2"), Case("user_ssn=hunter2"), Case("DBPASS=hunter2"), Case("password:            hunter2"),
+    Case("password:\xa0hunter2"), Case("host=x password=p&hunter2 dbname=y"),
+    Case("host=x password=p'hunter2 dbname=y"),
+    Case("?password=p&hunter2&user=bob"), Case("password: |\n  one\n\n  hunter2\nuser: x"),
+    Case("a: 1\npassword:\n  hunter2"),
+    Case("a:\n  password: >-\n    hunter2\n  user: x"), Case("a: 1\npasswords:\n  - hunter2"),
+    Case("<password><![CDATA[a<b]hunter2]]></password>"),
+    # apart from its name
+    Case("DETAIL:  Key (api_key)=(hunter2) already exists."),
+    Case("Key (lower(api_key), id)=(hunter2, 7) already exists."),
+    Case(_INVALID.format("password")), Case(_INVALID.format("user.password")), Case(_INVALID.format("tokens.0")),
+    Case(_INVALID.format("password").partition(", input_type")[0]),
+    Case(_INVALID.format("age").replace("'hunter2'", "{{'user': 'ada', 'passw...rd': 'hunter2'}}")),
+    Case("[{'type': 'missing', 'loc': ('body', 'password'), 'msg': 'x', 'input': 'hunter2'}]"),
+    Case('{"name": "password", "value": "hunter2"}'), Case("{'Name': 'DB_PASSWORD', 'Type': 'x', 'Value': 'hunter2'}"),
+    Case('{"ParameterKey": "DBPassword", "ParameterValue": "hunter2"}'),
+    Case("Variable(key='api_key', value='hunter2')"),
+    Case("- name: DB_PASSWORD\n  value: hunter2\n"), Case('<add key="Password" value="hunter2"/>'),
     # headers
     Case("Authorization: Bearer hunter2"), Case("Authorization: hunter2"), Case("authorization: Basic hunter2=="),
     Case('Authorization: Digest username="a", response="hunter2"'), Case("Cookie: a=b; session=hunter2; c=d"),
     Case("Set-Cookie: sid=1; hunter2"), Case("[('Authorization', 'Bearer hunter2'), ('Accept', '*/*')]"),
     Case("[('X-Api-Key', 'hunter2')]"), Case('[["x-auth-token", "hunter2"]]'),
     Case("{'headers': {b'authorization': b'Bearer hunter2'}}"), Case("Proxy-Authorization: Negotiate hunter2"),
-    Case("401 for Bearer abc123hunter2"),
+    Case("401 for Bearer abc123hunter2"), Case("Authorization: Splunk hunter2"), Case("> authorization: Key hunter2"),
+    Case("Authorization: SharedKey account:hunter2"), Case('Authorization: Token token="hunter2", x="y"'),
+    Case("Authorization: OAuth realm='x', oauth_signature='hunter2'"),
+    Case("Proxy-Authorization: Bot required hunter2"),
+    Case("{'Authorization': ['hunter2', 'y']}"), Case("Request(authorization: SecretStr('hunter2'), x=1)"),
+    Case("{'Set-Cookie': ['a=b', 'hunter2']}"),
     # by their form alone
     Case("redis://:hunter2@host:6379/0"),
     Case("cannot connect to redis://ada:hunter2…"), Case("redis://ada:hunter2"),
+    Case("postgres://ada:pa/hunter2@host"), Case("redis://:p'hunter2@host/0"), Case("redis://:p<hunter2@host/0"),
     Case("postgresql://ada:hunter2@db/shop"), Case("amqp://a:p@hunter2@host//"),
     Case("git clone https://x0123456789abcdefhunter2@github.com/a/b"),
     Case("https://s3/x?a=1&X-Amz-Signature=hunter2&b=2"), Case("https://blob/x?sv=1&sig=hunter2%3D"),
@@ -75,6 +105,11 @@ SECRETS = [
     Case(_PEM.replace("\n", "\\n"), "MIIEowIBAAKCAQEA"), Case("ghp_" + "a1B2" * 9, "a1B2a1B2"),
     Case("xoxb-12345-hunter2-abcdef"), Case("sk_live_" + "hunter2abc" * 2), Case("sk-proj-" + "hunter2abc" * 3),
     Case("AIza" + "hunter2" * 5), Case("glpat-" + "hunter2-" * 3), Case("whsec_" + "hunter2abcdefghij"),
+    Case("https://api.telegram.org/bot123456789:" + "hunter2" * 5 + "/sendMessage"),
+    Case("123456789:AA" + "hunter2aaaa" * 3),
+    Case("https://hooks.slack.com/services/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"),
+    Case("Max retries exceeded with url: /services/T0AAAAAAA/B0AAAAAAA/hunter2hunter2hunter2abc (Caused by x)"),
+    Case("https://discord.com/api/webhooks/123456789012345678/" + "hunter2-_" * 7),
     Case("npm_" + "hunter2a0" * 4), Case(f"card {CARD} was declined", CARD),
     Case("card 4111 1111 1111 1111 was declined", "1111 1111"), Case("Card(number='5555-5555-5555-4444')", "5555-5555"),
     Case("amex 378282246310005", "378282246310005"), Case("amex 3782 822463 10005", "822463"),
@@ -97,7 +132,16 @@ HARMLESS = [
     "caliban: 7", "2026-01-31 12:00:05,123 INFO",
     "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
     "orders.charge[3e96227e-cfd1-4661-a626-52adb2f6bc44]", "C:\\Users\\ada: no such file", "ratio 3:4", "x -> y",
-    "a::b",
+    "a::b", "Authorization: required", "Authorization: missing, see the log", "the key (id)=(7)",
+    "Key (order_id, sku)=(7, x) already exists.", "1 validation error for Login\n" + _INVALID.format("user.name"),
+    _INVALID.format("password").partition("[")[0], "name: ada\nvalue: 7",
+    '[{"name": "api_key", "valueFrom": "vault"}, {"name": "user", "value": "ada"}]', '<add key="Colour" value="red"/>',
+    "metric name=token_refresh value=3", "- name: DB_PASSWORD\n  valueFrom: x\n- name: USER\n  value: ada\n",
+    "    if token:\n        return 7", "password:\nuser: ada", "with auth:\n    go()", "a&b", "x='it's'",
+    "http://localhost:8080/a'b@c", "http://x.example/a:b/c@d", "/api/webhooks/7/retry", "/services/T1/B1/x",
+    "robot12:30", "order\n  Bad [type=x, input_value={'sku': 'x'}, input_type=dict]",
+    "Key (a)=(...) input_value={'a': 7}",
+    "compass=7", "bypass=7",
 ]  # fmt: skip
 
 #: Texts that act where they are not made harmless; see the module's docstring.
@@ -165,6 +209,33 @@ ADVERSARIAL = {
     "bearer": "Bearer " * 28_000,
     "words": "api key " * 25_000,
     "lists": "('password', " * 15_000,
+    "authorizations": 'Authorization: =\\"' * 12_000,
+    "authorization and backslashes": "Authorization: " + "=\\\\\\" * 50_000,
+    "columns": "(" * 100_000 + "(token)=(" * 10_000,
+    "columns in columns": "(x(a)" * 40_000,
+    "columns side by side": "(x" + "(a)" * 66_000,
+    "open columns": "(token, " * 10_000 + ")=(" * 30_000,
+    "inputs": "password\n input_value=" * 9_000,
+    "inputs that are cut": "a\n input_value={" * 12_000,
+    "inputs with ends": "a\n input_value={, input_type=" * 6_000,
+    "names of values": "'name': 'password' value" * 9_000,
+    "names in lines": "name:token\nvalue" * 12_000,
+    "names and a long way": ("'name': 'password'" + " " * 290) * 650,
+    "keys and backslashes": "key" + "\\" * 200_000,
+    "places": "'loc': (a" * 22_000,
+    "blocks": "password:\n" * 20_000,
+    "blocks in blocks": "password:\n  token: |\n   " * 8_000,
+    "empty lines": "password:" + "\n" * 100_000 + "x" + "\npassword:\n\n\n" * 20_000,
+    "escaped lines": "token:" + "\\n " * 70_000,
+    "ampersands": "password=" + "&" * 200_000,
+    "ampersands and names": "password=" + "&aaaaaaaaaaaaaaaaaaaaaaaaaaa" * 7_000,
+    "quotes within": "password=" + "a'" * 100_000,
+    "slashes": "x://a:b" + "/b" * 100_000,
+    "slashed authorities": "://a:b/c" * 25_000,
+    "open CDATA": "<token><![CDATA[" * 12_000,
+    "nested CDATA": "<token>" + "<![CDATA[<a>" * 16_000,
+    "bots": "bot123456789:" * 15_000,
+    "webhooks": "/services/T0AAAAAAA/B0AAAAAAA/" * 6_600,
 }  # fmt: skip
 
 

@@ -10,7 +10,7 @@ anywhere.
 """
 
 from celery_recovery.redact.names import SECRET_NAMES
+from celery_recovery.redact.reading import MASK
 from celery_recovery.redact.redactor import Redactor
-from celery_recovery.redact.text import MASK
 
 __all__ = ("MASK", "SECRET_NAMES", "Redactor")

@@ -12,7 +12,7 @@ __all__ = ("SECRET_NAMES", "Names")
 SECRET_NAMES = (
     r"passw(?:or)?d",
     r"pass[_-]?(?:phrase|code)",
-    r"(?<![a-z])pass(?![a-z_])",
+    r"(?<![a-z])(?:db|user|root|admin|smtp|mail|ftp|ldap|mysql|pg|redis)?pass(?![a-z_])",
     r"(?<![a-z])pwd(?![a-z])",
     r"secret(?!ar)",
     # what is counted in tokens is no secret

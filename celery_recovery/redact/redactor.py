@@ -9,7 +9,8 @@ from collections.abc import Set as AbstractSet
 from typing import Any
 
 from celery_recovery.redact.names import Names
-from celery_recovery.redact.text import LONGEST, MASK, TextSearch
+from celery_recovery.redact.reading import MASK
+from celery_recovery.redact.text import LONGEST, TextSearch
 from celery_recovery.redact.values import is_card_number
 
 __all__ = ("Redactor",)
@@ -18,8 +19,14 @@ __all__ = ("Redactor",)
 DEEPEST, MOST, LARGEST = 50, 100_000, 1_200_000
 #: Bits of an integer that is shown: Python refuses to write longer ones in decimal digits.
 _BITS = 4000
-#: Keys of a mapping that names something beside its value, as `{"name": "Authorization", "value": "Bearer …"}`.
-_NAMING, _NAMED = ("name", "key", "header", "field", "path"), ("value", "content", "data")
+#: Keys, without case, of a mapping that names something beside its value: `{"Name": "Authorization", "Value": "…"}`.
+_NAMING = frozenset(("name", "key", "header", "field", "path", "parametername", "parameterkey", "loc"))
+_VALUE = frozenset(("value", "parametervalue", "input"))
+_NAMED = _VALUE | {"content", "data"}
+#: Keys that such a mapping has at most; with more than the first, only `_VALUE` is what it names.
+_FEW, _SOME = 5, 12
+#: Options of programs that a secret follows in a list of words.
+_OPTIONS = {"curl": ("-u", "--user", "--proxy-user"), "sshpass": ("-p",), "redis-cli": ("-a",)}
 _CUT = "…"
 
 #: From the name of a task to the names of its positional parameters, in order; `*rest` for all further ones.
@@ -120,16 +127,25 @@ class _Walk:
 
     def _mapping(self, value: Mapping[Any, Any], depth: int) -> dict[Any, Any]:
         is_secret = self._redact.is_secret
-        named = any(is_secret(value.get(name)) for name in _NAMING) if len(value) <= 5 else False
+        named = self._named(value)
         shown: dict[Any, Any] = {}
         for key, item in value.items():
             if self._left < 0:
                 self.is_whole = False
                 shown[_CUT] = _CUT
                 break
-            hide = is_secret(key) or (named and key in _NAMED)
+            hide = is_secret(key) or (bool(named) and _lower(key) in named)
             shown[self._key(key)] = MASK if hide else self.of(item, depth)
         return shown
+
+    def _named(self, value: Mapping[Any, Any]) -> frozenset[str]:
+        """The keys, in lower case, of what a mapping names as secret."""
+        if len(value) > _SOME:
+            return frozenset()
+        for key, name in value.items():
+            if _lower(key) in _NAMING and any(map(self._redact.is_secret, _names(name))):
+                return _NAMED if len(value) <= _FEW else _VALUE
+        return frozenset()
 
     def _key(self, key: Any) -> Any:
         """A key, too, may be a secret, by its form alone; JSON takes texts and plain numbers only."""
@@ -145,17 +161,29 @@ class _Walk:
             return [self.of(items[0], depth), MASK]
         shown: list[Any] = []
         after_option = False
+        options: tuple[str, ...] = ()
         for item in items:
             if self._left < 0:
                 self.is_whole = False
                 return [*shown, _CUT]
             shown.append(MASK if after_option and isinstance(item, str) else self.of(item, depth))
-            after_option = isinstance(item, str) and item.startswith("-") and "=" not in item and self._is_option(item)
+            if isinstance(item, str):
+                options = _OPTIONS.get(item[-20:].rpartition("/")[2], options)
+            after_option = isinstance(item, str) and (item in options or self._is_option(item))
         return shown
 
     def _is_option(self, word: str) -> bool:
         """As in `["mysql", "--password", "hunter2"]`."""
-        return _is_name(word) and self._redact.is_secret(word)
+        return word.startswith("-") and "=" not in word and _is_name(word) and self._redact.is_secret(word)
+
+
+def _lower(key: Any) -> str:
+    return key.lower() if isinstance(key, str) and len(key) <= 20 else ""
+
+
+def _names(value: Any) -> Sequence[Any]:
+    """The name, or the parts of a place such as `("body", "password")`."""
+    return value[:_SOME] if isinstance(value, (list, tuple)) else (value,)
 
 
 def _is_name(value: Any) -> bool:

@@ -10,22 +10,23 @@ all of the rest is hidden.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator
 
+from celery_recovery.redact.apart import APART
 from celery_recovery.redact.names import Names
+from celery_recovery.redact.reading import MASK, Hidden, block_at, value_at, without
 from celery_recovery.redact.values import VALUES, Value
 
-__all__ = ("LONGEST", "MASK", "TextSearch")
+__all__ = ("LONGEST", "TextSearch")
 
-#: What is shown instead of a secret.
-MASK = "***"
 #: Characters of one text that are looked at; the rest of a longer one is left out, which is said.
 LONGEST = 100_000
 
 _NAME = r"(?P<name>[\w.-]+)"
 #: What says that the value of a name follows. It may be in the next line if it is quoted, as in indented JSON.
-_SIGN = re.compile(r"(?P<sign>=>|:?=(?![=~])|:(?!:|//))[ \t]{0,8}(?:(?:\r?\n|(?:\\r)?\\n)[ \t]{0,80}(?=\\*['\"]))?")
+_SIGN = re.compile(
+    r"(?P<sign>=>|:?=(?![=~])|:(?!:|//))[ \t\xa0]{0,80}(?:(?:\r?\n|(?:\\r)?\\n)[ \t]{0,80}(?=\\*['\"]))?"
+)
 #: The name, maybe in quotes or an index, and the word before it, backwards: there are fewer signs than words.
 _BACKWARDS = re.compile(
     r"[ \t]{0,8}(?:\]|D5%)?(?P<quote>['\"]\\*)?(?P<name>[\w.-]+)(?P<escape>\\)?(?:[ ](?P<before>\w{1,40})(?!\w))?"
@@ -35,33 +36,15 @@ _REACH = 300
 #: `IDENTIFIED BY '…'`, `password 'hunter2'`.
 _OPTION = re.compile(rf"(?<![\w-])(?=-){_NAME}(?:[ \t]{{1,4}}|\\*['\"][ \t]{{0,4}},[ \t]{{0,4}})(?=[^\s-])")
 _LISTED = re.compile(rf"(?<=[(\[])[ \t]{{0,4}}b?\\*['\"]{_NAME}\\*['\"][ \t]{{0,4}},[ \t]{{0,4}}(?=[bru]?\\*['\"])")
-_ELEMENT = re.compile(rf"<{_NAME}(?::(?P<local>[\w.-]+))?(?:\s[^<>]{{0,500}})?>(?P<secret>[^<>]+)(?=</)")
+_ELEMENT = re.compile(
+    rf"<{_NAME}(?::(?P<local>[\w.-]+))?(?:\s[^<>]{{0,500}})?>"
+    r"(?P<secret>\s{0,80}<!\[CDATA\[(?:[^\]]|\](?!\]>)){0,1000}\]\]>\s{0,80}|[^<>]+)(?=</)"
+)
 _SAID = re.compile(r"(?i:(?<![\w-])(?:passw(?:or)?d|passphrase|identified by))(?: is| was)?[ ]{1,4}(?=\\*['\"])")
 
-_QUOTE = re.compile(r"(?:[bBrRuUfF]{1,2}(?=['\"]))?(?P<slashes>\\*)(?P<mark>'''|\"\"\"|['\"])")
-_BRACKET = re.compile(r"[\w.]*[(\[{<]")
-_CLOSED_BY = {"(": ")", "[": "]", "{": "}", "<": ">"}
-#: What matters between brackets: strings, in which brackets mean nothing, and brackets.
-_WITHIN = re.compile(r"\\.|['\"()\[\]{}<>]", re.DOTALL)
-_SCHEME = re.compile(r"(?i:bearer|basic|digest|token|negotiate|ntlm|apikey|hawk|aws4-hmac-sha256)[ \t]{1,4}(?=\S)")
-#: To the end of the line: a header of several parts, of which each may be secret.
-_LINE = re.compile(r"(?:[^\r\n\\'\"]|\\(?![rn]))*")
-#: Parameters of a scheme, of which each may be secret.
-_PARTED = re.compile(
-    r"(?i:digest|hawk|aws4-hmac-sha256)[ \t]{1,4}(?:[\w-]{1,80} ?= ?(?:\\*\"[^\"]*\"|[^\s,'\"]+)(?: ?, ?)?)*"
-)
-#: A word without quotes: up to a blank or `;`, `&`, or a comma that something else follows.
-_PLAIN = re.compile(r"(?:[^\s,;&'\"<>\\]|\\(?![nrt'\"])|,(?![\s)\]}]|\\*['\"]|[\w.-]{1,80}\\*['\"]?[ ]?[:=]|\Z))+")
-_CLOSERS = ")]}>.,"
+#: Headers whose value is the whole line.
+_HEADER = re.compile(r"(?i:cookie|authori[sz]ation)$")
 _DEFAULT = re.compile(r"[ \t]{0,4}=(?!=)[ \t]{0,4}")
-
-
-class Hidden(NamedTuple):
-    """A part of a text, and what is shown in its place."""
-
-    begin: int
-    end: int
-    shown: str
 
 
 class TextSearch:
@@ -80,16 +63,22 @@ class TextSearch:
             return f"{self(_cut(text))}… ({len(text):,} characters)"
         text = self.values(text)
         if ":" in text or "=" in text:
-            text = _without(text, self._pairs(text))
+            text = without(text, self._pairs(text))
         if "-" in text:
-            text = _without(text, _values(_OPTION, text, self._names))
-        if "," in text:
-            text = _without(text, _values(_LISTED, text, self._names))
+            text = without(text, _values(_OPTION, text, self._names))
+        text = self._apart(text)
         if "</" in text:
             text = _ELEMENT.sub(self._element, text)
         if "'" in text or '"' in text:
-            text = _without(text, _values(_SAID, text))
+            text = without(text, _values(_SAID, text))
         return text
+
+    def _apart(self, text: str) -> str:
+        """The text without secrets whose names stand apart from them."""
+        for hints, search in APART:
+            if any(hint in text for hint in hints):
+                text = without(text, search(text, self._names))
+        return without(text, _values(_LISTED, text, self._names)) if "," in text else text
 
     def values(self, text: str) -> str:
         """The text without what is a secret by its form."""
@@ -104,11 +93,13 @@ class TextSearch:
             at = found.end()
             name = self._secret_before(text, found)
             if name:
-                hidden = _value_at(text, at, whole_line=found["sign"] == ":" and name.lower().endswith("cookie"))
+                header = found["sign"] == ":" and _HEADER.search(name) is not None
+                block = block_at(text, text.rfind(name, 0, found.start()), at) if found["sign"] == ":" else None
+                hidden = block or value_at(text, at, whole_line=header)
                 yield hidden
                 at = hidden.end
                 if found["sign"] == ":" and (default := _DEFAULT.match(text, at)):  # an annotation: what follows is it
-                    hidden = _value_at(text, default.end())
+                    hidden = value_at(text, default.end())
                     yield hidden
                     at = hidden.end
 
@@ -149,85 +140,9 @@ def _values(pattern: re.Pattern[str], text: str, names: Names | None = None) -> 
     while found := pattern.search(text, at):
         at = found.end()
         if names is None or names(found["name"]):
-            hidden = _value_at(text, at)
+            hidden = value_at(text, at)
             yield hidden
             at = max(at, hidden.end)
-
-
-def _without(text: str, parts: Iterable[Hidden]) -> str:
-    """The text with each part replaced; a part that begins within the one before it is left out."""
-    shown, at = [], 0
-    for part in parts:
-        if part.begin >= at and part.end > part.begin:
-            shown += [text[at : part.begin], part.shown]
-            at = part.end
-    return "".join((*shown, text[at:])) if shown else text
-
-
-def _value_at(text: str, at: int, *, whole_line: bool = False) -> Hidden:
-    """The value that begins here."""
-    quote = _QUOTE.match(text, at)
-    if quote:
-        end = _string_end(text, quote)
-        close = quote["slashes"] + quote["mark"] if end < len(text) or text.endswith(quote["mark"]) else ""
-        return Hidden(at, end, f"{quote[0]}{MASK}{close}")
-    if whole_line:
-        return Hidden(at, _end(_LINE, text, at), MASK)
-    scheme = _SCHEME.match(text, at)
-    if scheme:
-        parted = _PARTED.match(text, at)
-        return Hidden(at, parted.end() if parted else _plain_end(text, scheme.end()), MASK)
-    bracket = _BRACKET.match(text, at)
-    if bracket:
-        return Hidden(at, _bracket_end(text, bracket.end() - 1), MASK)
-    return Hidden(at, _plain_end(text, at), MASK)
-
-
-def _string_end(text: str, quote: re.Match[str]) -> int:
-    """Behind the quote that closes it, or the end of the text. One with more backslashes than the first is within."""
-    slashes, mark = len(quote["slashes"]), quote["mark"]
-    at = quote.end()
-    while (found := text.find(mark, at)) >= 0:
-        before = found
-        while before > at and text[before - 1] == "\\":
-            before -= 1
-        at = found + len(mark)
-        if found - before <= slashes:
-            return at
-    return len(text)
-
-
-def _bracket_end(text: str, at: int) -> int:
-    """Behind the bracket that closes the one here; the end of the text where none does."""
-    waiting = [_CLOSED_BY[text[at]]]
-    inside = ""
-    for found in _WITHIN.finditer(text, at + 1):
-        mark = found[0]
-        if inside:
-            inside = "" if mark == inside else inside
-        elif mark in ("'", '"'):
-            inside = mark
-        elif mark in _CLOSED_BY and mark != "<":
-            waiting.append(_CLOSED_BY[mark])
-        elif mark == waiting[-1]:
-            waiting.pop()
-            if not waiting:
-                return found.end()
-    return len(text)
-
-
-def _plain_end(text: str, at: int) -> int:
-    """The end of a word without quotes. Brackets that close behind it are not its own."""
-    end = _end(_PLAIN, text, at)
-    while end > at + 1 and text[end - 1] in _CLOSERS:
-        end -= 1
-    return end
-
-
-def _end(pattern: re.Pattern[str], text: str, at: int) -> int:
-    found: Callable[..., re.Match[str] | None] = pattern.match
-    match = found(text, at)
-    return match.end() if match else at
 
 
 def _cut(text: str) -> str:

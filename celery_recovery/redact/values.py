@@ -68,6 +68,11 @@ VALUES = (
     ),
     # the user's password, up to the last @ of the authority (RFC 3986, 3.2.1), or a user that is a token
     _value("URL with a password", "://", r"(?<=://)[^\s/:@'\"<>]{0,256}:(?P<secret>[^\s/'\"<>]{1,1024})(?=@)"),
+    # with what no password in a URL may have (/ < '), if it is no port that stands before that
+    _value(
+        "URL with a password", "://",
+        r"(?<=://)[^\s/:@'\"<>\[]{0,256}:(?P<secret>(?!\d{0,5}[/'<])(?:[^\s/@'\"<>]|/(?!/)|['<](?=\w)){1,1024})(?=@)",
+    ),
     # the same where the text was cut before the @: what is no port is no port
     _value(
         "URL with a password", "://",
@@ -89,6 +94,17 @@ VALUES = (
     _value("token of a service", "sk-|whsec_", _BEGIN + r"(?:sk-[\w-]{20,}|whsec_[\w+/=]{16,})"),
     _value("token of a service", "AIza|SG.", _BEGIN + r"(?:AIza[\w-]{35}|SG\.[\w-]{16,}\.[\w-]{16,})"),
     _value("token of a service", "npm_|pypi-|dop_v1_", _BEGIN + r"(?:npm_\w{36}|pypi-[\w-]{50,}|dop_v1_\w{64})"),
+    # Telegram
+    _value(
+        "token of a service", "bot|:AA",
+        r"(?:(?<=bot)\d{8,10}:[\w-]{35}|(?<![\w-])\d{8,10}:AA[\w-]{33})(?![\w-])",
+    ),
+    # Slack, Discord: the last part of a path that may stand without its host
+    _value(
+        "webhook", "/services/T|/workflows/T|/triggers/T",
+        r"/(?:services|workflows|triggers)/T[A-Z0-9]{5,20}/[A-Z0-9]{5,20}/(?P<secret>[\w/]{16,})",
+    ),
+    _value("webhook", "/webhooks/", r"/api/(?:v\d{1,2}/)?webhooks/\d{15,20}/(?P<secret>[\w-]{20,})"),
     _value(
         "payment card", "",
         # its first digits come first: that is what makes a search fast

@@ -55,6 +55,15 @@ def test_what_is_no_secret_stays(text: str) -> None:
         ([("x-api-key", "hunter2")], [["x-api-key", MASK]]),
         ([{"name": "Cookie", "value": "hunter2"}], [{"name": "Cookie", "value": MASK}]),
         ({"key": "db_password", "value": {"a": 1}}, {"key": "db_password", "value": MASK}),
+        ([{"Name": "password", "Value": "hunter2"}], [{"Name": "password", "Value": MASK}]),
+        ({"ParameterKey": "DBPassword", "ParameterValue": "x"}, {"ParameterKey": "DBPassword", "ParameterValue": MASK}),
+        ({"key": "pin", "value": "x", **dict.fromkeys("abcd")}, {"key": "pin", "value": MASK, **dict.fromkeys("abcd")}),
+        ({"name": "token", "data": 7, **dict.fromkeys("abcd")}, {"name": "token", "data": 7, **dict.fromkeys("abcd")}),
+        (dict.fromkeys(range(11)) | {"key": "pin", "value": 7}, dict.fromkeys(range(11)) | {"key": "pin", "value": 7}),
+        ({"loc": ("body", "password"), "input": "x"}, {"loc": ["body", "password"], "input": MASK}),
+        ({"loc": ("body", "age"), "input": "x"}, {"loc": ["body", "age"], "input": "x"}),
+        (["/usr/bin/curl", "-u", "ada:hunter2", "http://x"], ["/usr/bin/curl", "-u", MASK, "http://x"]),
+        (["docker", "run", "-u", "1000:1000", "-p", "80:80"], ["docker", "run", "-u", "1000:1000", "-p", "80:80"]),
         (["mysql", "--password", "hunter2", "shop"], ["mysql", "--password", MASK, "shop"]),
         ({"card": int(CARD), "order": 7}, {"card": MASK, "order": 7}),
         ({"order": 1234567890123456}, {"order": 1234567890123456}),
@@ -70,6 +79,25 @@ def test_data(data: Any, shown: Any) -> None:
     """By key, as pairs, as named values, as options of a command, by form; what JSON cannot hold is said in words."""
     assert hide(data) == shown
     json.dumps(hide(data), allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("?password=x&user=bob", "?password=***&user=bob"),
+        ("?password=p&x&amp;user=bob", "?password=***&amp;user=bob"),
+        ("'password=abc','x'", "'password=***','x'"),
+        ("['-H', 'Authorization: Basic aGk6aGk=', 'http://x']", "['-H', 'Authorization: ***', 'http://x']"),
+        ("Authorization: Splunk x\nHost: y", "Authorization: ***\nHost: y"),
+        ("b'a: 1\\npassword:\\n  x\\nuser: ada', 7", "b'a: 1\\npassword:\\n  ***\\nuser: ada', 7"),
+        ("postgres://ada:pa/x@host/a@b", "postgres://ada:***@host/a@b"),
+        ("pin\n  x [input_value='1', input_type=str]\nage\n  x [input_value='2', input_type=str]",
+         "pin\n  x [input_value=***, input_type=str]\nage\n  x [input_value='2', input_type=str]"),
+    ],
+)  # fmt: skip
+def test_what_stands_beside_a_secret_stays(text: str, shown: str) -> None:
+    """The next pair, the next word of a list, the next line."""
+    assert hide.text(text) == shown
 
 
 @given(anything)

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -49,19 +50,21 @@ def export_letters(ctx: click.Context, where: Filter, name: str | None, with_sec
     with session(ctx, as_json=True) as here:
         about = {"filter": str(where), "target": name or "stdout", "carried": "with secrets" if with_secrets else ""}
         redact = None if with_secrets else here.redact
+        letters = here.letters.iterate(LIST.within(where))
+        first = next(letters, None)
+        if first is None and not where.is_empty:  # before the file that may be there is touched, and told of
+            raise CommandFailure("No dead letter matches the filter.", ExitCode.NOTHING)
         with (
             here.letters.audit.acting("export", by=who(), via="cli", **about) as told,
             _written(name) as file,
             display(here.output, "Exporting") as show,
         ):
             count, total = 0, here.letters.count(LIST.within(where))
-            for count, letter in enumerate(here.letters.iterate(LIST.within(where)), 1):
+            for count, letter in enumerate(chain(() if first is None else (first,), letters), 1):
                 file.write(line_of(letter, redact) + "\n")
                 if count % BATCH == 0:
                     show(count, total)
             told["done"] = count
-        if not count and not where.is_empty:
-            raise CommandFailure("No dead letter matches the filter.", ExitCode.NOTHING)
         here.output.note(f"{counted(count)} exported" + (f" to {name}." if name else "."))
 
 
@@ -107,7 +110,8 @@ def import_letters(ctx: click.Context, name: str, dry_run: bool, yes: bool, as_j
         if redacted:
             here.output.warn(
                 f"{redacted} of {counted(total)} came without secrets: those that had some are not replayed before "
-                "`dlq edit` has put values in their place, or an export --with-secrets is imported."
+                "`dlq edit` has put values in their place. Once they are here, an export --with-secrets does not replace "
+                "them: to have the whole ones, import that instead."
             )
         if not dry_run and not yes:
             _ask(total)

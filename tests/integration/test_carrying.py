@@ -75,6 +75,34 @@ def test_without_secrets(here, tmp_path):
     assert (told["published"], list(told["skipped"])) == (0, [NOT_REPLAYABLE])
 
 
+def test_hint_of_what_is_left(here, tmp_path):
+    """What the hint of a redacted import promises is so."""
+    here.jobs.dead_letters.store.add(letter("s", body=body(7, password="hunter2")))
+    bare, whole = tmp_path / "bare.jsonl", tmp_path / "whole.jsonl"
+    here("dlq", "export", "-o", str(bare))
+    here("dlq", "export", "-o", str(whole), "--with-secrets")
+    here.jobs.dead_letters.store.client.flushdb()
+    hint = here("dlq", "import", str(bare), "--yes").errors
+    assert "replayed before `dlq edit` has put values in their place. Once they are here, an export" in hint
+    known = "0 of 1 letter imported. The others are known."
+    assert known in here("dlq", "import", str(whole), "--yes").output
+    here("dlq", "discard", "s", "--yes")
+    assert known in here("dlq", "import", str(whole), "--yes").output
+
+
+@pytest.mark.parametrize("before", [None, "precious\n"])
+def test_nothing_matches(here, tmp_path, before):
+    """An export of nothing touches no file, makes none, and is no export in the audit."""
+    fill(here.jobs, 1)
+    file = tmp_path / "kept.jsonl"
+    if before is not None:
+        file.write_text(before)
+    assert "No dead letter matches" in here("dlq", "export", "--task", "nosuch", "-o", str(file), code=1).errors
+    assert (file.read_text() if file.exists() else None) == before
+    assert [one.name for one in tmp_path.iterdir()] == ([] if before is None else ["kept.jsonl"])
+    assert here.json("audit", "--action", "export") == {"entries": []}
+
+
 def test_what_had_no_secrets_is_whole(here, tmp_path):
     """A letter in which nothing was hidden runs where it is imported; one whose secrets an edit has put back, too."""
     secret = letter("secret", body=body(7, password="hunter2"))

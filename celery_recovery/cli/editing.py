@@ -102,7 +102,7 @@ def _edit(here: Session, chosen: Filter, ids: tuple[str, ...], wanted: Edit, ask
     if not asked.dry_run:
         confirm(here, _EDIT, chosen, limit=asked.limit, yes=asked.yes)
         with following(here, "Editing", "edited") as follow:
-            done = here.letters.edit(ids, wanted, reason=note, **FOR_PEOPLE, progress=follow).done
+            done = here.letters.edit(ids, wanted, reason=note, where=chosen, **FOR_PEOPLE, progress=follow).done
     _tell(here.output, asked, plan.selected, changes, done=done)
     return done
 

@@ -373,8 +373,9 @@ class DeadLetterQueue:
         via: str = "code", dry_run: bool = False,
     ) -> ActionResult:  # fmt: skip
         """Say whose letters are, None: nobody's. Failed ones come into review; those of somebody else need `force`."""
-        return self._note("assign", TAKE, selection, owner=to or "-", reason=reason, force=force, by=by, via=via,
-                          dry_run=dry_run)  # fmt: skip
+        by = by or who()
+        return self._note("take" if to == by else "assign", TAKE, selection, owner=to or "-", reason=reason,
+                          force=force, by=by, via=via, dry_run=dry_run)  # fmt: skip
 
     def annotate(
         self, selection: Selection, text: str, *, by: str | None = None, via: str = "code", dry_run: bool = False
@@ -386,14 +387,16 @@ class DeadLetterQueue:
         """Replay letters out of review, with a reason that is noted on them; `terms` are those of `replay`."""
         chosen = self._in_review(selection, reason)
         if not terms.get("dry_run"):
-            self.annotate(chosen, f"approved: {reason}", by=by, via=terms.get("via", "code"))
+            self._note("approve", ANNOTATE, chosen, reason=reason, text=f"approved: {reason}", by=by,
+                       via=terms.get("via", "code"), dry_run=False)  # fmt: skip
         return self.replay(chosen, reason=reason, by=by, **terms)
 
     def reject(self, selection: Selection, reason: str, *, by: str | None = None, **terms: Any) -> ActionResult:
         """Discard letters out of review, with a reason that is noted on them; `terms` are those of `discard`."""
         chosen = self._in_review(selection, reason)
         if not terms.get("dry_run"):
-            self.annotate(chosen, f"rejected: {reason}", by=by, via=terms.get("via", "code"))
+            self._note("reject", ANNOTATE, chosen, reason=reason, text=f"rejected: {reason}", by=by,
+                       via=terms.get("via", "code"), dry_run=False)  # fmt: skip
         return self.discard(chosen, reason=reason, by=by, **terms)
 
     def run(
@@ -445,12 +448,14 @@ class DeadLetterQueue:
         limit: int | None = None,
         unattended: bool = False,
         only_begin: bool = False,
+        where: Filter | None = None,
         progress: Callable[[Progress], None] = lambda _: None,
     ) -> ActionResult:
         """Change the arguments of letters, or the item of a batch that they carry (see `editing.py`).
 
         Nothing is replayed by it. Raises `ConfigurationError` where it does not fit a letter; then none is changed.
-        With `only_begin` it is tried by whoever runs it; where it does not fit, the operation ends as cancelled.
+        `where`: what ids were chosen by, for the record. With `only_begin` it is tried by whoever runs it; where it
+        does not fit, the operation ends as cancelled.
         """
         _check(limit=limit)
         edit = edit if isinstance(edit, Edit) else Edit.of(edit)
@@ -464,7 +469,7 @@ class DeadLetterQueue:
             "states": [state.value for state in states], "rate": None, "edit": edit.to_dict(),
             **({"try": True} if only_begin else {}),
         }  # fmt: skip
-        operation = self._begin("edit", selection, ids, terms, reason=reason, by=by, via=via,
+        operation = self._begin("edit", selection if where is None else where, ids, terms, reason=reason, by=by, via=via,
                                 unattended=unattended or only_begin)  # fmt: skip
         if not operation:
             return ActionResult(selected=0, done=0)
@@ -524,8 +529,9 @@ class DeadLetterQueue:
 
     def _note(  # noqa: PLR0913
         self, kind: str, scope: Scope, selection: Selection, *, reason: str, by: str | None, via: str, dry_run: bool,
-        owner: str = "", force: bool = False,
+        text: str = "", owner: str = "", force: bool = False,
     ) -> ActionResult:  # fmt: skip
+        """`kind`: the action in the audit; `text`: what is noted, unless that is the reason."""
         states, ids = self._select(selection, scope)
         if dry_run:
             return ActionResult(selected=sum(1 for _ in ids), done=0, dry_run=True)
@@ -533,7 +539,7 @@ class DeadLetterQueue:
         about = {"filter": _described(selection, self.audit.hide), "reason": reason, "target": owner}
         with self.audit.acting(kind, by=by, via=via, **about) as told:
             for batch in batches(ids):
-                counts += self.store.note(batch, by=by, note=reason, owner=owner, force=force, states=states)
+                counts += self.store.note(batch, by=by, note=text or reason, owner=owner, force=force, states=states)
             told.update(selected=counts.total(), done=counts["noted"])
         warnings = {_NOT_NOTED[why]: n for why, n in counts.items() if why != "noted"}
         return ActionResult(selected=counts.total(), done=counts["noted"], warnings=warnings)

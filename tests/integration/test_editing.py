@@ -105,6 +105,14 @@ class TestChanges:
         here("dlq", "edit", "a", "--patch", str(patch), "--yes")
         assert arguments(here, "a") == ([7], {"lines": [1]})
 
+    def test_filter_in_the_record(self, here):
+        """The record tells by which filter letters were chosen, as that of a replay does."""
+        stored(here, "a", 7, region="us")
+        here("dlq", "edit", "--task", "orders.*", "--set", "kwargs.region=eu", "--yes")
+        [begun] = here.json("audit", "--action", "edit begun")["entries"]
+        assert begun["filter"].startswith("--task='orders.*' ")
+        assert here.json("operations", "list")["operations"][0]["filter"] == begun["filter"]
+
     @pytest.mark.parametrize(
         ("words", "why"),
         [

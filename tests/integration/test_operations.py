@@ -257,7 +257,7 @@ class TestAudit:
         here("dlq", "discard", "--all", "--yes", "--note", "noise, all of it")
         entries = json.loads(here("audit", "--json").output)["entries"]
         assert [entry["action"] for entry in entries] == ["discard done", "discard begun"]
-        assert (entries[0]["done"], entries[0]["via"]) == ("3", "cli")
+        assert (entries[0]["done"], entries[0]["via"]) == (3, "cli")
         assert entries[1]["reason"] == "noise, all of it"
         assert "discard done" in here("audit").output
         lines = here("audit", "--export").output.splitlines()

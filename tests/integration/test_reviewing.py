@@ -9,6 +9,7 @@ import pytest
 
 from celery_recovery import Filter
 from celery_recovery.exceptions import ConfigurationError
+from celery_recovery.text import moment
 from tests.integration.jobs_client import Jobs, eventually
 from tests.integration.test_cli import Here
 from tests.integration.test_operations import fill, states
@@ -64,6 +65,31 @@ def test_approved_and_rejected(here):
     assert {one["reason"] for one in entries if one["action"] == "replay begun"} == {"checked with the bank"}
     here.jobs.worker()
     eventually(lambda: here.jobs.dead_letters.get(ids[0]).state.value == "recovered")
+
+
+def test_words_of_the_audit(here):
+    """The audit says what the person did, in the words of the command line; its JSON has numbers and objects."""
+    ids = fill(here.jobs, 4)
+    letters = here.jobs.dead_letters
+    letters.send_to_review(ids)
+    here("dlq", "take", ids[0], "--yes")
+    here("dlq", "assign", ids[1], "--to", "bob", "--yes")
+    here("dlq", "approve", ids[0], "--yes", "--note", "fine")
+    here("dlq", "reject", ids[1], "--yes", "--note", "a test")
+    fingerprint = letters.groups()[0].fingerprint
+    here("dlq", "ignore", fingerprint, "--for", "1h")
+    for verb, action in (("take", "take"), ("assign", "assign"), ("approve", "approve"), ("reject", "reject"),
+                         ("ignore", "group ignored")):  # fmt: skip
+        told = here.json("audit", "--action", verb)["entries"]
+        assert [one["action"] for one in told] == [action, action], verb
+    approved = here.json("audit", "--action", "approve")["entries"][0]
+    assert (approved["reason"], approved["selected"], approved["done"]) == ("fine", 1, 1)
+    exported = [json.loads(line) for line in here("audit", "--export").output.splitlines()]
+    [begun] = [one for one in exported if one["action"] == "replay begun"]
+    assert begun["terms"]["states"] == ["review"]
+    until = here.json("audit", "--action", "ignore")["entries"][0]["until"]
+    assert isinstance(until, float)
+    assert f"until={moment(until).replace(' ', 'T')}" in here("audit", "--action", "ignore").output
 
 
 def test_annotated(here):

@@ -40,7 +40,7 @@ _OPTIONS = (
            help="Found, without case, in message, exception, task, id or arguments."),
     option("--arg", multiple=True, metavar="KEY=VALUE", group=_GROUP,
            help="Keyword argument; order.id=7 looks inside, 0=7 is the first positional one. Repeatable."),
-    option("--assignee", multiple=True, metavar="NAME", group=_GROUP, help="Whose it is in review. Repeatable."),
+    option("--assignee", multiple=True, metavar="NAME", group=_GROUP, help="Whose it is in review; - is nobody's. Repeatable."),
     option("--operation", multiple=True, metavar="ID", group=_GROUP,
            help="The replay that had it last, as `operations list` names it in full. Repeatable."),
     option("--held/--not-held", default=None, group=_GROUP, help="Whether a caller, chord or chain waits for it."),

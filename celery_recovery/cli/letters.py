@@ -14,19 +14,25 @@ __all__ = ("show_letter", "show_letters")
 
 #: Columns of a terminal from which the error stands in the letter's own line.
 WIDE = 110
+_WHOSE = Column("ASSIGNEE", least=8)
 _ID, _STATE, _AGE, _TRY = Column("ID"), Column("STATE"), Column("AGE", right=True), Column("TRY", right=True)
 _TASK, _TYPE, _ERROR = Column("TASK", least=12, front=True), Column("ERROR TYPE"), Column("ERROR", least=16)
 
 Shown = Mapping[str, Any]
 
 
-def show_letters(output: Output, letters: Sequence[Shown]) -> None:
-    """One line for each; on a narrow terminal two."""
+def show_letters(output: Output, letters: Sequence[Shown], *, whose: bool = False) -> None:
+    """One line for each; on a narrow terminal two. `whose`: say whose they are, even if all are nobody's."""
     rows = [_row(letter) for letter in letters]
+    owners = [[letter["assignee"] or "-"] for letter in letters]
+    if not whose and not any(letter["assignee"] for letter in letters):
+        owners = [[] for _ in letters]
+    mine = (_WHOSE,) if any(owners) else ()
     if output.width is None or output.width >= WIDE:
-        output.table((_ID, _STATE, _AGE, _TRY, _TASK, _TYPE, _ERROR), rows)
+        rows = [[*row[:2], *owner, *row[2:]] for row, owner in zip(rows, owners, strict=True)]
+        output.table((_ID, _STATE, *mine, _AGE, _TRY, _TASK, _TYPE, _ERROR), rows)
     else:
-        _show_narrow(output, rows)
+        _show_narrow(output, rows, owners, mine)
 
 
 def _row(letter: Shown) -> list[str]:
@@ -42,11 +48,13 @@ def _row(letter: Shown) -> list[str]:
     ]
 
 
-def _show_narrow(output: Output, rows: Sequence[Sequence[str]]) -> None:
+def _show_narrow(
+    output: Output, rows: Sequence[Sequence[str]], owners: Sequence[Sequence[str]], mine: Sequence[Column]
+) -> None:
     """The id and its like above, task and error below."""
     output.table(
-        (_ID, _STATE, _AGE, _TRY, _TYPE),
-        [(*row[:4], row[5]) for row in rows],
+        (_ID, _STATE, *mine, _AGE, _TRY, _TYPE),
+        [(*row[:2], *owner, *row[2:4], row[5]) for row, owner in zip(rows, owners, strict=True)],
         below=[f"{row[4]}  {row[6]}" for row in rows],
     )
 

@@ -60,7 +60,7 @@ def list_letters(ctx: click.Context, where: Filter, limit: int, cursor: str | No
         if as_json:
             here.output.document({"letters": shown, "cursor": cursor})
         elif shown:
-            show_letters(here.output, shown)
+            show_letters(here.output, shown, whose=LetterState.REVIEW in where.state)
             _say_more(here, where, cursor, limit)
         if not shown:
             _say_none(here, where)

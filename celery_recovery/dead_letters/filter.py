@@ -8,7 +8,7 @@
     arg                                     `key=value`: a keyword argument; `order.id=7` looks inside, `0=7` is the
                                             first positional one
     held                                    true or false
-    assignee, operation                     exact: whose it is in review; the replay that had it last
+    assignee, operation                     exact: whose it is in review, `-` is nobody's; the replay that had it last
 
 All that is given must hold.
 """
@@ -35,7 +35,10 @@ from celery_recovery.errors.model import ErrorType
 from celery_recovery.exceptions import ConfigurationError
 from celery_recovery.redact import MASK, Redactor
 
-__all__ = ("Filter", "is_glob", "parse_time")
+__all__ = ("NOBODY", "Filter", "is_glob", "parse_time")
+
+#: The assignee of a letter that is nobody's.
+NOBODY = "-"
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _AGE = re.compile(r"(?P<number>\d+(?:\.\d+)?)(?P<unit>[smhdw])")
@@ -135,7 +138,7 @@ class Filter:
             and (not self.state or letter.state in self.state)
             and (not self.error_type or letter.error.error_type.value in self.error_type)
             and (not self.parent or letter.parent in self.parent)
-            and (not self.assignee or letter.assignee in self.assignee)
+            and (not self.assignee or (letter.assignee or NOBODY) in self.assignee)
             and (not self.operation or letter.operation in self.operation)
             and (not self.reason or letter.reason in self.reason)
             and _any_glob(self.task, letter.task)

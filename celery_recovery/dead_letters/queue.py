@@ -41,7 +41,8 @@ from celery_recovery.redact import Redactor
 __all__ = ("ActionResult", "DeadLetterQueue", "DeadLetterView", "EditPlan", "Edited", "Selection", "what_is_edited")
 
 #: Why a letter was not noted on, by the status that the store gives.
-_NOT_NOTED = {"unknown": "no longer there", "passed": "in another state", "taken": "somebody else's"}
+TAKEN = "somebody else's"
+_NOT_NOTED = {"unknown": "no longer there", "passed": "in another state", "taken": TAKEN}
 #: Which letters an action is for: those a filter finds, or these ids, or this one.
 Selection: TypeAlias = Filter | Iterable[str]
 

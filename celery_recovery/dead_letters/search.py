@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import redis
 
-from celery_recovery.dead_letters.filter import Filter, is_glob
+from celery_recovery.dead_letters.filter import NOBODY, Filter, is_glob
 from celery_recovery.dead_letters.letter import DECODED, Letter
 from celery_recovery.dead_letters.stored import read_letter
 from celery_recovery.redis.client import reachable
@@ -241,9 +241,10 @@ def _accepted(where: Filter, dimensions: Mapping[str, list[str]]) -> dict[str, l
         accepted["reason"] = list(where.reason)
     if where.exception and not any(map(is_glob, where.exception)):
         accepted["exception"] = list(where.exception)
-    for name in ("assignee", "operation"):
-        if getattr(where, name):
-            accepted[name] = list(getattr(where, name))
+    if where.assignee:
+        accepted["assignee"] = ["" if name == NOBODY else name for name in where.assignee]
+    if where.operation:
+        accepted["operation"] = list(where.operation)
     if where.held is not None:
         accepted["held"] = [str(int(where.held))]
     return accepted

@@ -12,13 +12,16 @@ import re
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Any
+from urllib.parse import unquote
 
 from celery_recovery.dead_letters.editing import Edit
-from celery_recovery.dead_letters.filter import parse_time
-from celery_recovery.dead_letters.queue import ActionResult
+from celery_recovery.dead_letters.filter import Filter, parse_time
+from celery_recovery.dead_letters.queue import TAKEN, ActionResult
 from celery_recovery.exceptions import ConfigurationError
 from celery_recovery.flower.asking import Form, worded
+from celery_recovery.flower.pages import filter_of
 from celery_recovery.flower.verbs import CIRCUIT_EVENTS
 from celery_recovery.operations.canary import Canary
 
@@ -110,10 +113,21 @@ class Act(Form):
     def _note(self) -> str:
         reason = self._text("reason")
         if self.verb.name == "assign":
-            self.letters.assign(self.selection, self._text("to") or None, reason=reason, force=True, **self._about)
+            self._assign(self._text("to"), reason)
         else:
             self.letters.annotate(self.selection, reason, **self._about)
         return self.at("recovery-letter", id=self.ids[0]) if len(self.ids) == 1 else self.back
+
+    def _assign(self, to: str, reason: str) -> None:
+        """Those of nobody, and those of whom the confirmation has named; else the confirmation is shown again."""
+        where = Filter(ids=self.ids) if self.ids else filter_of(self.where)
+        about = {"reason": reason, **self._about}
+        owners = tuple(dict.fromkeys(name for one in self.given("owner") if (name := unquote(one)) and name != to))
+        left = self.letters.assign(where, to or None, **about).warnings.get(TAKEN, 0)
+        if left and owners:
+            left -= self.letters.assign(replace(where, assignee=owners), to or None, force=True, **about).done
+        if left > 0:
+            raise ConfigurationError(f"{left:,} of the letters are somebody else's by now; whose, is told below.")
 
     def _replay(self, **about: Any) -> Any:
         first = int(self._number("canary") or 0)

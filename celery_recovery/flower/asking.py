@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote, urlencode, urlsplit
@@ -22,7 +23,7 @@ from celery_recovery.dead_letters.filter import Filter
 from celery_recovery.dead_letters.groups import ErrorGroup
 from celery_recovery.dead_letters.letter import Letter
 from celery_recovery.dead_letters.queue import Edited, EditPlan, what_is_edited
-from celery_recovery.dead_letters.scope import either
+from celery_recovery.dead_letters.scope import TAKE, either
 from celery_recovery.exceptions import ConfigurationError
 from celery_recovery.flower.access import Page
 from celery_recovery.flower.pages import asked, filter_of
@@ -38,6 +39,8 @@ PATIENCE = 3.0
 TRIES = 0.5
 #: Values of a table, and letters whose change is shown.
 ROWS, SHOWN = 8, 5
+#: Letters that are looked through for whose they are.
+OWNED = 2000
 #: Operations that are looked through for one that has undone an edit, or is at work on the same group.
 LATEST = 100
 
@@ -115,7 +118,7 @@ class Form(Page):
     def _gather(self) -> dict[str, Any]:
         known: dict[str, Any] = {
             "count": None, "more": False, "same": (), "tables": (), "where": self.one("where"), "groups": {},
-            "about": "", "none": "", "samples": (), "held": 0,
+            "about": "", "none": "", "samples": (), "held": 0, "owners": (),
             "under_way": (),
         }  # fmt: skip
         if self.verb.name == "undo" and self.target:
@@ -132,6 +135,8 @@ class Form(Page):
         elif self.verb.of == "operation":
             operation = self.letters.operations.get(self.target)
             known["about"] = f"the {operation.kind} of {operation.selected:,} letters"
+        if self.verb.name == "assign":
+            known["owners"] = self._owners()
         if self.verb.name in ("edit", "undo"):
             known["samples"] = self._samples()
         return known
@@ -158,6 +163,12 @@ class Form(Page):
         named = self.where.get("fingerprint", ())
         latest = self.letters.operations.latest(LATEST) if named else ()
         return [one for one in latest if one.state is OperationState.RUNNING and any(it in one.filter for it in named)]
+
+    def _owners(self) -> list[tuple[str, int]]:
+        """Whose the letters are now, and how many of them; those of nobody are left out."""
+        where = TAKE.within(Filter(ids=self.ids) if self.ids else filter_of(self.where))
+        page = self.letters.page(where, limit=OWNED, seconds=PATIENCE, largest=0)
+        return Counter(one.assignee for one in page.letters if one.assignee).most_common()
 
     def _frozen(self) -> Filter:
         """The filter with its moments fixed: what dies from now on is not part of what is confirmed."""

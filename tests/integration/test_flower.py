@@ -340,6 +340,13 @@ def test_edit_review_and_groups(redis_jobs: Jobs, start: Start) -> None:
     eventually(lambda: redis_jobs.dead_letters.get(one).state.value == "review", what="the review")
     browser.does("assign", id=one, to="ben")
     assert redis_jobs.dead_letters.get(one).assignee == "ben"
+    refused = browser.post("/act", verb="assign", id=one, to="eve")
+    assert (refused.code, redis_jobs.dead_letters.get(one).assignee) == (400, "ben"), "nobody said whose it is"
+    assert "It is ben's: this takes it over" in refused.text
+    assert 'name="owner" value="ben"' in refused.text
+    browser.post("/act", verb="assign", id=one, to="eve", owner="ben")
+    assert redis_jobs.dead_letters.get(one).assignee == "eve"
+    browser.does("assign", id=one, to="ben", owner="eve")
     browser.does("annotate", id=one, reason="looked at it")
     assert "looked at it" in browser.get("/letter", id=one).text
     browser.does("reject", id=one, reason="nobody wants it")

@@ -42,6 +42,15 @@ def test_take_and_assign(here):
     here("dlq", "assign", ids[0], "--to", "bob", "--force", "--yes", "--note", "yours, I think")
     here("dlq", "assign", ids[1], "--to", "-", "--force", "--yes")
     assert listed(here, "--assignee", "ada") == {ids[2]}
+    assert listed(here, "--assignee", "-", "--state", "review") == {ids[1]}
+    assert listed(here, "--assignee", "-", "--id", ids[0], "--id", ids[1]) == {ids[1]}
+    assert listed(here, "--assignee", "-", "--assignee", "ada", "--state", "review") == {ids[1], ids[2]}
+    for words in (["dlq", "list"], ["dlq", "list", "--state", "review"]):
+        table = [line.split() for line in here(*words).output.splitlines()]
+        owner = {line[0]: line[2] for line in table if line and line[0] in ids}
+        assert {one: owner[one] for one in ids[:3]} == {ids[0]: "bob", ids[1]: "-", ids[2]: "ada"}
+    assert "ASSIGNEE" not in here("dlq", "list", "--state", "failed").output
+    assert "ASSIGNEE" in here("dlq", "list", "--assignee", "-", "--state", "review").output
     shown = here("dlq", "show", ids[0]).output
     assert "yours, I think" in shown
     assert "bob" in shown

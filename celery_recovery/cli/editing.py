@@ -20,7 +20,7 @@ from celery_recovery.cli.output import Output
 from celery_recovery.cli.session import Session, session
 from celery_recovery.dead_letters.editing import Edit
 from celery_recovery.dead_letters.filter import Filter
-from celery_recovery.dead_letters.queue import what_is_edited
+from celery_recovery.dead_letters.queue import what_changes
 from celery_recovery.dead_letters.scope import EDIT
 from celery_recovery.exceptions import ConfigurationError
 from celery_recovery.text import counted, cut, visible
@@ -138,7 +138,7 @@ def _undo(here: Session, ids: tuple[str, ...], asked: ActionOptions, note: str) 
     changes = []
     for one, found in versions.items():
         letter = here.letters.get(one)
-        before, after = (what_is_edited(state, here.redact) for state in (letter, found[-1].of(letter)))
+        before, after = what_changes(letter, found[-1].of(letter), here.redact)
         changes.append({"id": one, "before": before, "after": after})
     _show(here.output, asked, changes, len(ids))
     done = 0

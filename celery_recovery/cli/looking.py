@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -121,10 +122,11 @@ def show(ctx: click.Context, letter_id: str, as_json: bool) -> None:
 
 def _versions(here: Session, letter: Letter) -> list[dict[str, Any]]:
     """What each edit has changed."""
-    from celery_recovery.dead_letters.queue import what_is_edited
+    from celery_recovery.dead_letters.queue import what_changes
 
     versions = here.letters.store.versions(letter.id)
-    states = [what_is_edited(one, here.redact) for one in (*(version.of(letter) for version in versions), letter)]
+    states = [*(version.of(letter) for version in versions), letter]
+    changes = [what_changes(old, new, here.redact) for old, new in pairwise(states)]
     return [
         {
             "number": one.number,
@@ -134,7 +136,7 @@ def _versions(here: Session, letter: Letter) -> list[dict[str, Any]]:
             "before": old,
             "after": new,
         }
-        for one, old, new in zip(versions, states, states[1:], strict=False)
+        for one, (old, new) in zip(versions, changes, strict=True)
     ]
 
 

@@ -38,7 +38,8 @@ from celery_recovery.operations.register import Register
 from celery_recovery.operations.runner import Runner, Tell, nobody
 from celery_recovery.redact import Redactor
 
-__all__ = ("ActionResult", "DeadLetterQueue", "DeadLetterView", "EditPlan", "Edited", "Selection", "what_is_edited")
+__all__ = ("ActionResult", "DeadLetterQueue", "DeadLetterView", "EditPlan", "Edited", "Selection", "what_changes",
+           "what_is_edited")  # fmt: skip
 
 #: Why a letter was not noted on, by the status that the store gives.
 TAKEN = "somebody else's"
@@ -99,7 +100,7 @@ class EditPlan:
             self.first_problem = self.first_problem or exc
             return
         if len(self.samples) < samples:
-            self.samples.append(Edited(letter.id, what_is_edited(letter, hide), what_is_edited(after, hide)))
+            self.samples.append(Edited(letter.id, *what_changes(letter, after, hide)))
 
 
 def what_is_edited(letter: Letter, hide: Redactor | None = None) -> Any:
@@ -117,6 +118,30 @@ def what_is_edited(letter: Letter, hide: Redactor | None = None) -> Any:
     if hide is not None:
         decoded = hide.args(letter.task, decoded[0], letter.secret_args), hide(decoded[1])
     return {"args": decoded[0], "kwargs": decoded[1]}
+
+
+def what_changes(before: Letter, after: Letter, hide: Redactor | None = None) -> tuple[Any, Any]:
+    """What is edited, before and after it. A secret that is another one then is told to be so, and not shown."""
+    shown = what_is_edited(before, hide), what_is_edited(after, hide)
+    if hide is None:
+        return shown
+    return shown[0], _marked(*shown, what_is_edited(before), what_is_edited(after))
+
+
+def _marked(old: Any, new: Any, real_old: Any, real_new: Any) -> Any:
+    """`new`, in which texts that look as in `old`, and are not the same behind that, say that they change."""
+    if isinstance(new, str):
+        return f"{new} (changed)" if old == new and real_old != real_new else new
+    pairs = (old, new, real_old, real_new)
+    if all(isinstance(one, dict) for one in pairs):
+        known = {name for name in new if all(name in one for one in pairs)}
+        return {
+            name: _marked(*(one[name] for one in pairs)) if name in known else value for name, value in new.items()
+        }
+    if all(isinstance(one, list) for one in pairs):
+        marked = [_marked(*four) for four in zip(*pairs, strict=False)]
+        return [*marked, *new[len(marked):]]
+    return new
 
 
 class DeadLetterView:

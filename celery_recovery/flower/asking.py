@@ -22,7 +22,7 @@ from celery_recovery.dead_letters.editing import Edit
 from celery_recovery.dead_letters.filter import Filter
 from celery_recovery.dead_letters.groups import ErrorGroup
 from celery_recovery.dead_letters.letter import Letter
-from celery_recovery.dead_letters.queue import Edited, EditPlan, what_is_edited
+from celery_recovery.dead_letters.queue import Edited, EditPlan, what_changes, what_is_edited
 from celery_recovery.dead_letters.scope import TAKE, either
 from celery_recovery.exceptions import ConfigurationError
 from celery_recovery.flower.access import Page
@@ -193,7 +193,7 @@ class Form(Page):
             return [Edited(one.id, what_is_edited(one, self.redact), None) for one in some[:1]]
         versions = [(one, self.letters.store.versions(one.id)) for one in some]
         return [
-            Edited(one.id, what_is_edited(one, self.redact), what_is_edited(found[-1].of(one), self.redact))
+            Edited(one.id, *what_changes(one, found[-1].of(one), self.redact))
             for one, found in versions
             if found
         ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
@@ -16,7 +16,7 @@ from celery_recovery.batch.progress import Progress
 from celery_recovery.checkpoint import SavedCheckpoint
 from celery_recovery.dead_letters.figures import TABLES
 from celery_recovery.dead_letters.filter import Filter, is_glob
-from celery_recovery.dead_letters.queue import what_is_edited
+from celery_recovery.dead_letters.queue import what_changes
 from celery_recovery.dead_letters.state import OPEN, LetterState
 from celery_recovery.errors.model import ErrorType
 from celery_recovery.exceptions import ConfigurationError
@@ -114,7 +114,8 @@ class Letter(Page):
     def _gather(self, letter_id: str) -> dict[str, Any]:
         found = self.letters.get(letter_id)
         edits = self.letters.store.versions(letter_id)
-        states = [what_is_edited(one, self.redact) for one in (*(edit.of(found) for edit in edits), found)]
+        states = [*(edit.of(found) for edit in edits), found]
+        changes = [what_changes(old, new, self.redact) for old, new in pairwise(states)]
         notes = self.letters.store.notes(letter_id)
         return {
             "letter": found.to_dict(self.redact),
@@ -124,7 +125,7 @@ class Letter(Page):
             "notes": [{**one, "text": self.redact(one["text"])} for one in notes],
             "versions": [
                 {"number": one.number + 1, "at": one.at, "by": one.by, "note": one.note, "before": old, "after": new}
-                for one, old, new in zip(edits, states, states[1:], strict=False)
+                for one, (old, new) in zip(edits, changes, strict=True)
             ],
         }
 

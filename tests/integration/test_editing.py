@@ -427,6 +427,18 @@ class TestKept:
         assert actions.count("edit undone") == 4
         assert "edit done" in actions
 
+    def test_secrets(self, here):
+        """Of a secret it is said that it changes, not to what; also of one within a text, and in the history."""
+        stored(here, "a", 7, password="old1", url="https://ada:old2@x/", region="us")
+        sets = ("--set", "kwargs.password=new1", "--set", "kwargs.url=https://ada:new2@x/")
+        told = here("dlq", "edit", "a", *sets, "--no-validate", "--yes").output
+        told += here("dlq", "show", "a").output + here("dlq", "edit", "a", "--undo", "--dry-run").output
+        for diff in (line for line in told.splitlines() if line.startswith("  + ")):
+            after = json.loads(diff[4:])["kwargs"]
+            assert after == {"password": "*** (changed)", "url": "https://ada:***@x/ (changed)", "region": "us"}
+        assert told.count("(changed)") == 6
+        assert not [one for one in ("old1", "new1", "old2", "new2") if one in told]
+
     def test_bounded(self, here):
         """Twenty versions are kept; they go with the letter."""
         stored(here, "a", 0)

@@ -31,7 +31,12 @@ _OBJECTS = ("terms", "filter")
 @click.command(cls=RecoveryCommand)
 @option("--since", metavar="TIME", group="Filter", help="From then on: an age such as 24h, ISO 8601, or unix seconds.")
 @option("--by", metavar="NAME", group="Filter", help="Of this person.")
-@option("--action", metavar="WORD", group="Filter", help="Whose action, or a word of it, begins so, as replay, approve, circuit.")
+@option(
+    "--action",
+    metavar="WORD",
+    group="Filter",
+    help="Whose action, or a word of it, begins so, as replay, approve, circuit.",
+)
 @option("-n", "--limit", type=click.IntRange(1), metavar="N", default=50, show_default=True, group=_OUTPUT,
         help="Most entries, the latest first.")  # fmt: skip
 @option("--export", is_flag=True, group=_OUTPUT, help="All entries, the oldest first, one JSON object a line.")

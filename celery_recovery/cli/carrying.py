@@ -110,8 +110,8 @@ def import_letters(ctx: click.Context, name: str, dry_run: bool, yes: bool, as_j
         if redacted:
             here.output.warn(
                 f"{redacted} of {counted(total)} came without secrets: those that had some are not replayed before "
-                "`dlq edit` has put values in their place. Once they are here, an export --with-secrets does not replace "
-                "them: to have the whole ones, import that instead."
+                "`dlq edit` has put values in their place. Once they are here, an export --with-secrets does not "
+                "replace them: to have the whole ones, import that instead."
             )
         if not dry_run and not yes:
             _ask(total)

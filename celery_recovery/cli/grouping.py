@@ -160,16 +160,26 @@ def _show(output: Output, group: Mapping[str, Any]) -> None:
 
 
 def _state(group: Mapping[str, Any]) -> str:
-    by = f" by {group['by']}, {age(group['at'])} ago" if group["by"] else ""
+    said, by = _said(group), f" by {group['by']}, {age(group['at'])} ago" if group["by"] else ""
+    times = "once" if group["regressions"] == 1 else f"{group['regressions']} times"
     more = [
         f"in version {group['version']}" if group["version"] else "",
         f"until {moment(group['until'])}" if group["until"] else "",
         f"until its death no. {group['quota'] + 1}" if group["quota"] else "",
         group["note"],
-        f"came back {group['regressions']} times, last in {group['regressed_in'] or 'a version that is not known'}, "
+        f"came back {times}, last in {group['regressed_in'] or 'a version that is not known'}, "
         f"{age(group['regressed_at'])} ago" if group["regressions"] else "",
     ]  # fmt: skip
-    return f"{group['state']}{by}" + "".join(f"; {part}" for part in more if part)
+    return f"{said}{by}" + "".join(f"; {part}" for part in more if part)
+
+
+def _said(group: Mapping[str, Any]) -> str:
+    """The state, which is what somebody has said of it; of an open one, what that was before it came back."""
+    if group["state"] != "open" or not group["by"]:
+        return str(group["state"])
+    if group["regressed_at"] > group["at"]:
+        return "open; resolved"
+    return "open; ignored" if group["until"] or group["quota"] else "open; opened again"
 
 
 def _parts(counts: Mapping[str, int]) -> str:

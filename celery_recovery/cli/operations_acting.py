@@ -119,7 +119,7 @@ def _show(here: Session, one: Operation) -> None:
     output.fields(
         {
             "Kind": one.kind,
-            "State": ": ".join(filter(None, (_state(one), told["message"]))),
+            "State": _with_message(_state(one), told["message"]),
             "Asked by": ", ".join(filter(None, (told["by"], one.via and f"through {one.via}", moment(one.created_at)))),
             "Reason": told["reason"],
             "Letters": told["filter"] or "all",
@@ -138,6 +138,11 @@ def _show(here: Session, one: Operation) -> None:
             "Run by": one.runner,
         }
     )
+
+
+def _with_message(state: str, message: str) -> str:
+    """`paused: its canary …`; the state stands once where the message begins with it, as in `paused by ada`."""
+    return message if message.startswith(f"{state} ") else ": ".join(filter(None, (state, message)))
 
 
 def _outcomes(one: Operation) -> str:

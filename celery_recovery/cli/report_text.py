@@ -116,7 +116,8 @@ def _groups(report: Report, out: Layout) -> Iterator[Line]:
     shown = report.groups[:GROUPS]
     if not shown:
         return
-    new, back = f"{report.groups_new:,} are new", f"{report.groups_back:,} were resolved and came back"
+    new = f"{report.groups_new:,} {'is' if report.groups_new == 1 else 'are'} new"
+    back = f"{report.groups_back:,} {'was' if report.groups_back == 1 else 'were'} resolved and came back"
     yield Line(f"  {report.groups_dead:,} had deaths, {new}, {back}")
     columns = (
         Column("DEATHS", right=True), Column("OPEN", right=True), Column("FIRST", right=True),

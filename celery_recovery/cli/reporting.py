@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -46,7 +48,7 @@ def report(
     form = form or _form_of(name)
     with session(ctx, as_json=form != "text" or name is not None) as here:
         _know_tasks(here)
-        made = _made(here, since, until, tasks)
+        made = _for_app(_made(here, since, until, tasks), ctx.find_root().params.get("app"))
         if name is None:
             _print(here.output, made, form)
             return
@@ -70,6 +72,15 @@ def _made(here: Session, since: str, until: str | None, tasks: Sequence[str]) ->
         if exc.option in ("since", "until"):
             raise usage(exc) from None
         raise
+
+
+def _for_app(made: Report, app: Any) -> Report:
+    """Its commands for the app that was named on this command line; a report that code makes knows no name."""
+    if not isinstance(app, str) or not app:
+        return made
+    named = f"celery -A {shlex.quote(app)} "
+    advice = (replace(one, setting=one.setting.replace("celery -A your_app ", named)) for one in made.advice)
+    return replace(made, advice=tuple(advice))
 
 
 def _know_tasks(here: Session) -> None:

@@ -157,7 +157,9 @@ class Filter:
         words: list[str] = []
         for name in (f.name for f in fields(self)):
             option = {"args": "arg", "ids": "id"}.get(name, name).replace("_", "-")
-            words += (f"--{option}={shlex.quote(text)}" for text in _as_texts(getattr(self, name)))
+            texts = _as_texts(getattr(self, name))
+            implied = _longer(texts) if name == "fingerprint" else ()
+            words += (f"--{option}={shlex.quote(text)}" for text in texts if text not in implied)
         return " ".join(words)
 
 
@@ -198,8 +200,12 @@ def _words(_option: str, given: Any, _now: float) -> tuple[str, ...]:
 def _fingerprints(option: str, given: Any, now: float) -> tuple[str, ...]:
     """The beginning of one is enough, from 4 hex digits, with its version or without, as `dlq group` takes it."""
     words = _words(option, given, now)
-    longer = (f"{'' if ':' in word else '*:'}{word}*" for word in words if _BEGINNING.fullmatch(word))
-    return (*words, *longer)
+    return tuple(dict.fromkeys((*words, *_longer(words))))
+
+
+def _longer(words: Iterable[str]) -> list[str]:
+    """The patterns of those that are only the beginning of a fingerprint."""
+    return [f"{'' if ':' in word else '*:'}{word}*" for word in words if _BEGINNING.fullmatch(word)]
 
 
 def _states(option: str, given: Any, now: float) -> tuple[LetterState, ...]:

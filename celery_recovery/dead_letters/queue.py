@@ -135,12 +135,10 @@ def _marked(old: Any, new: Any, real_old: Any, real_new: Any) -> Any:
     pairs = (old, new, real_old, real_new)
     if all(isinstance(one, dict) for one in pairs):
         known = {name for name in new if all(name in one for one in pairs)}
-        return {
-            name: _marked(*(one[name] for one in pairs)) if name in known else value for name, value in new.items()
-        }
+        return {name: _marked(*(one[name] for one in pairs)) if name in known else value for name, value in new.items()}
     if all(isinstance(one, list) for one in pairs):
         marked = [_marked(*four) for four in zip(*pairs, strict=False)]
-        return [*marked, *new[len(marked):]]
+        return [*marked, *new[len(marked) :]]
     return new
 
 
@@ -495,7 +493,8 @@ class DeadLetterQueue:
             "states": [state.value for state in states], "rate": None, "edit": edit.to_dict(),
             **({"try": True} if only_begin else {}),
         }  # fmt: skip
-        operation = self._begin("edit", selection if where is None else where, ids, terms, reason=reason, by=by, via=via,
+        chosen_by = selection if where is None else where
+        operation = self._begin("edit", chosen_by, ids, terms, reason=reason, by=by, via=via,
                                 unattended=unattended or only_begin)  # fmt: skip
         if not operation:
             return ActionResult(selected=0, done=0)

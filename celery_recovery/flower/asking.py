@@ -192,11 +192,7 @@ class Form(Page):
         if self.verb.name == "edit":
             return [Edited(one.id, what_is_edited(one, self.redact), None) for one in some[:1]]
         versions = [(one, self.letters.store.versions(one.id)) for one in some]
-        return [
-            Edited(one.id, *what_changes(one, found[-1].of(one), self.redact))
-            for one, found in versions
-            if found
-        ]
+        return [Edited(one.id, *what_changes(one, found[-1].of(one), self.redact)) for one, found in versions if found]
 
     def _try(self) -> Mapping[str, Any]:
         """What an edit would do. Raises `ConfigurationError` where it does not fit."""

@@ -95,7 +95,8 @@ def groups(report: Report) -> Markup:
     """What they died of."""
     if not report.groups:
         return Markup("")
-    told = tag("p", f"{report.groups_dead:,} groups had deaths in the period; {report.groups_new:,} are new,"
+    are = "is" if report.groups_new == 1 else "are"
+    told = tag("p", f"{report.groups_dead:,} groups had deaths in the period; {report.groups_new:,} {are} new,"
                f" {report.groups_back:,} had been resolved and came back.")  # fmt: skip
     shown = report.groups[:GROUPS]
     rows = [_group(one, report) for one in shown]

@@ -353,6 +353,20 @@ def test_edit_review_and_groups(redis_jobs: Jobs, start: Start) -> None:
     eventually(lambda: redis_jobs.dead_letters.get(one).state.value == "discarded", what="the end")
 
 
+def test_an_edit_of_a_secret(redis_jobs: Jobs, start: Start) -> None:
+    """It is told to change, before it is done and in the history; neither the old nor the new one is shown."""
+    (one,) = store(redis_jobs, "old-secret", secret_args=(0,))
+    browser = start()
+    browser.get("/letters")
+    told = browser.post("/confirm", verb="edit", id=one, changes="args.0=new-secret").text
+    browser.does("edit", id=one, changes="args.0=new-secret")
+    page = browser.get("/letter", id=one).text
+    for text in (told, page):
+        assert "*** (changed)" in text
+        assert "old-secret" not in text
+    assert "new-secret" not in page
+
+
 def test_circuits_open_and_close(redis_jobs: Jobs, start: Start) -> None:
     """Forced open for a time, closed again, both with a reason in the history."""
     browser = start()

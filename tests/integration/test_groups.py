@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -251,9 +252,13 @@ class TestCommands:
         [group] = [one for one in json.loads(here("dlq", "groups", "--json").output)["groups"] if one["count"] > 1]
         assert (group["state"], group["regressions"], group["regressed_in"]) == ("open", 1, "v2")
         assert "back 1x" in here("dlq", "groups").output
+        state = re.search(r"State +(.*)", here("dlq", "group", SAME).output)[1]
+        assert re.match(
+            r"open; resolved by \S+, \S+ ago; in version v2; timeout raised; came back once, last in v2", state
+        )
         assert "ignored" in here("dlq", "ignore", "1:noise", "--for", "2h").output
         assert "noise" in here("dlq", "groups", "--state", "ignored").output
-        assert "open" in here("dlq", "reopen", "1:noise").output
+        assert "open; opened again by" in here("dlq", "reopen", "1:noise").output
         actions = [one["action"] for one in json.loads(here("audit", "--json").output)["entries"]]
         assert actions[:2] == ["group reopened"] * 2
         assert "group resolved" in actions

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -220,7 +221,8 @@ class TestAsked:
         paused = operation(jobs)
         assert (paused.state, paused.runner) == (OperationState.PAUSED, "")
         assert 0 < paused.done < 40
-        assert "Operation" in here("operations", "show", paused.id).output
+        shown = here("operations", "show", paused.id).output
+        assert re.search(r"^ *State +paused by \S+$", shown, re.MULTILINE)
         told = here("operations", "resume", paused.id, "--json").output
         assert json.loads(told)["done"] == 40
         here("operations", "resume", paused.id, code=1)

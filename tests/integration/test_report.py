@@ -295,6 +295,15 @@ def test_a_file(here: Here, tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["r.html", "r.json", "r.txt"]
 
 
+def test_commands_name_the_app(cli: Cli, redis_jobs: Jobs) -> None:
+    """What is to be typed names the app that the report was asked with; from code, a place for it."""
+    recovery = Recovery.of(redis_jobs.app)
+    recovery.store.add(letter("old", died_at=time.time() - 8 * 86400))
+    asked = json.loads(cli("report", "--format", "json").output)["advice"]
+    assert [one["setting"] for one in asked] == [f"celery -A {MODULE} recovery dlq list --until 7d"]
+    assert [one.setting for one in recovery.report("1h").advice] == ["celery -A your_app recovery dlq list --until 7d"]
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)

@@ -123,6 +123,13 @@ class TestMatches:
 words = st.text(min_size=1, max_size=8)
 
 
+def test_beginning_of_a_fingerprint_is_printed_once():
+    """As it was given; what it stands for follows from it."""
+    where = Filter.parse({"fingerprint": ["2:047db8e6", "beef", "1:a*"]})
+    assert str(where) == "--fingerprint=2:047db8e6 --fingerprint=beef --fingerprint='1:a*'"
+    assert Filter.parse({"fingerprint": ["2:047db8e6", "2:047db8e6*"]}).fingerprint == ("2:047db8e6", "2:047db8e6*")
+
+
 @given(
     task=st.lists(words, max_size=2, unique=True),
     text=st.text(max_size=8),

@@ -326,6 +326,17 @@ def test_hostile_texts_do_nothing(name):
     assert HOSTILE[name] not in json.dumps(made.to_dict()) or HOSTILE[name].isascii()
 
 
+def test_one_is_one():
+    """As words for one, and for more."""
+    for number, words in (
+        (1, "1 is new, 1 was resolved and came back"),
+        (2, "2 are new, 2 were resolved and came back"),
+    ):
+        made = report(groups=(group(),), groups_new=number, groups_back=number)
+        assert words in as_text(made, 200)
+        assert f"{number} {'is' if number == 1 else 'are'} new" in page(made)
+
+
 def test_huge_texts_are_cut():
     """Ten megabytes of a name do not make a page of ten megabytes."""
     assert len(page(full(HUGE[:200_000]))) < 300_000

@@ -119,6 +119,12 @@ def test_a_rule_speaks_from_its_smallest_sample_on(rule):
     assert not said(rule, too_little)
 
 
+def test_who_said_it():
+    """A name stands where any name can: `me` is one, too."""
+    made = report(groups=(group(state="resolved", open=20, by="me"),))
+    assert said("replay_resolved", made)[0].evidence == "20 of its letters are open. Said to be mended by: me."
+
+
 def test_a_quiet_day():
     """Nothing to say of nothing."""
     assert advise(report()) == ()

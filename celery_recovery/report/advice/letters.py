@@ -78,7 +78,7 @@ def replay_resolved(report: Report) -> Iterator[Advice]:
             rule="replay_resolved",
             subject=group.fingerprint,
             says=f"Replay the letters of {short_class(group.exception)} in {group.task}, which is resolved.",
-            evidence=f"{group.open:,} of its letters are open, though {group.by or 'somebody'} said that it is mended.",
+            evidence=f"{group.open:,} of its letters are open. Said to be mended by: {group.by or 'somebody'}.",
             setting=_command(f"dlq replay --fingerprint {_quoted(group)} --canary 5"),
             figures={"open": group.open},
         )

@@ -81,8 +81,11 @@ def _is_finite(value: Any) -> bool:
     return type(value) is int or (type(value) is float and math.isfinite(value))
 
 
-def _is_scalars(value: Any) -> bool:
-    return isinstance(value, Mapping) and all(_is_text(name) and _is_scalar(one) for name, one in value.items())
+def _is_plain(value: Any) -> bool:
+    """Not nested deeper than `DEEPEST`, which is looked at before."""
+    if isinstance(value, Mapping):
+        return all(_is_text(name) and _is_plain(one) for name, one in value.items())
+    return all(map(_is_plain, value)) if isinstance(value, list) else _is_scalar(value)
 
 
 def _is_base64(value: Any) -> bool:
@@ -135,7 +138,10 @@ _WHOLE = _Kind("a whole number", _is_whole)
 _COUNT = _Kind(f"a whole number from 0 to {LARGEST_COUNT}", _is_count)
 _NUMBER = _Kind("a finite number below 1e15", _is_number)
 _OBJECT = _Kind(f"an object, of at most {DEEPEST} levels", _is_object)
-_SCALARS = _Kind("an object of texts, finite numbers, true, false and null", _is_scalars)
+_PLAIN = _Kind(
+    "an object of texts, finite numbers, true, false and null, or of lists and objects of these",
+    lambda value: isinstance(value, Mapping) and _is_plain(value),
+)
 _FRAME = _Kind("[file, line, function]", _is_frame)
 
 #: Where -> name -> what must stand there. An object is looked at before what is in it.
@@ -157,7 +163,7 @@ _FIELDS: dict[str, dict[str, _Kind]] = {
     },
     "message.about": {
         "detail": _TEXT,
-        "attempts": _list_of(_SCALARS),
+        "attempts": _list_of(_PLAIN),
         "deferrals": _COUNT,
         "attempt": _COUNT,
         "worker": _TEXT,
@@ -191,7 +197,7 @@ _FIELDS: dict[str, dict[str, _Kind]] = {
         "fingerprint": _TEXT,
         "class_chain": _list_of(_TEXT),
         "frames": _list_of(_FRAME),
-        "context": _SCALARS,
+        "context": _PLAIN,
     },
 }
 #: Fields that an export leaves out where there is nothing to tell.

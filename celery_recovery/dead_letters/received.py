@@ -97,7 +97,7 @@ def read_about(told: Mapping[str, Any]) -> dict[str, Any]:
     places = [at for at in _sequence(told.get("secret_args")) if type(at) is int and at >= 0]
     return {
         "detail": text(told.get("detail")),
-        "attempts": tuple(map(_scalars, attempts)),
+        "attempts": tuple(_plain(mapping(one)) for one in attempts),
         "deferrals": count(told.get("deferrals")),
         "attempt": count(told.get("attempt")),
         "worker": text(told.get("worker")),
@@ -180,9 +180,13 @@ def count(value: Any) -> int:
     return int(number) if 0 < number <= LARGEST_COUNT else 0
 
 
-def _scalars(value: Any) -> dict[str, Any]:
-    """Names and what JSON has as text, finite number, true, false or null; anything else as text."""
-    return {text(name): one if _is_plain(one) else text(one) for name, one in mapping(value).items()}
+def _plain(value: Any, deep: int = 5) -> Any:
+    """What JSON has, with finite numbers, as it is; anything else, and what is nested deeper, as text."""
+    if deep and isinstance(value, Mapping):
+        return {text(name): _plain(one, deep - 1) for name, one in value.items()}
+    if deep and isinstance(value, list):
+        return [_plain(one, deep - 1) for one in value]
+    return value if _is_plain(value) else text(value)
 
 
 def _is_plain(value: Any) -> bool:
@@ -259,7 +263,7 @@ def read_error(value: Any, died_at: float) -> ErrorInfo:
         "timestamp": _number(noted.timestamp),
         "class_chain": tuple(map(text, noted.class_chain)),
         "frames": tuple(map(_frame, noted.frames)),
-        "context": _scalars(noted.context),
+        "context": _plain(mapping(noted.context)),
     }
     return replace(noted, **sound)
 

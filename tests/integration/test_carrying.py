@@ -179,7 +179,7 @@ NO_FIELD = [
     ("id", ""), ("body", "?"), ("body", 1), ("headers", [1]), ("headers", nested(300)), ("properties", None),
     ("held", 1), ("about", None), ("about", [1]), ("about.raw", [1]), ("about.batch", "x"),
     ("about.attempts", ["x", 5]), ("about.attempts", [{"at": math.nan}]),
-    ("about.attempts", [{"n": [1]}]), ("about.attempts", {"a": 1}),
+    ("about.attempts", [{"n": [math.nan]}]), ("about.attempts", {"a": 1}),
     ("about.replay", [1]), ("about.replay", {"token": 1}), ("about.replay", {"number": 10**400}),
     ("about.chords", [{"a": 1}]), ("about.chords", "x"), ("about.secret_args", [True]), ("about.unserialisable", 1),
     ("about.origin", None), ("about.origin.queue", 1), ("about.origin.priority", 1.5), ("about.error", None),

@@ -210,9 +210,11 @@ def test_a_mistake_of_ours_tells_nothing(redis_jobs: Jobs, start: Start) -> None
     """Not even where Flower was started with `--debug`, whose own page of it shows the traceback; the log has it."""
     (one,) = store(redis_jobs, "broken")
     with redis.Redis.from_url(redis_jobs.ledger_url) as client:
-        client.set(redis_jobs.dead_letters.store.keys.message(one), f"password={SECRET}")
+        letters = redis_jobs.dead_letters
+        group = letters.get(one).error.fingerprint
+        client.hset(letters.store.keys.group(group), "total", f"password={SECRET}")  # no number
     browser = start("--debug")
-    answer = browser.get("/letter", id=one)
+    answer = browser.get("/group", fingerprint=group)
     assert answer.code == 500
     assert "the log of Flower tells more" in answer.text
     assert not re.search(r"Traceback|File &quot;|not a stored message|hunter2", answer.text)

@@ -111,9 +111,8 @@ class Register:
         with reachable(self._client):
             found: Any = self._client.smembers(self._keys.operations_open)
         rows = self._rows([one.decode() for one in found])
-        ended = [
-            one for one, record, _ in rows if not record or record.get("state") in {state.value for state in ENDED}
-        ]
+        over = {state.value for state in ENDED}
+        ended = [one for one, record, _ in rows if not record or record.get("state") in over]
         if ended:
             with reachable(self._client):
                 self._client.srem(self._keys.operations_open, *ended)
